@@ -1,0 +1,1 @@
+"""What services, agents and ingest stand on: settings, access, storage, models, the ledger."""

@@ -1,0 +1,153 @@
+"""Recorded content: encrypted under a key per subject, provable while it exists, erasable for good.
+
+The ledger keeps the SHA-256 of the sealed bytes and a salted commitment to the plaintext. The salt is
+inside the sealed bytes: whoever destroys the key destroys the salt, and a short question can then not
+be found by guessing. Deleting a subject's key, its mapping row and its sealed bytes erases it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from infra.audit.leaf import ContentRef
+from infra.database.tables import AuditContent, AuditSubject, SubjectKey
+from infra.errors import NotFound, StrongroomError
+from infra.keys import MasterKey, SealBroken, new_key, seal, unseal
+
+SALT_BYTES: Final = 32
+
+
+class ContentBroken(StrongroomError):
+    """Recorded content that is not what the ledger says was recorded."""
+
+    code = "content_broken"
+
+
+class ContentErased(NotFound):
+    """Recorded content whose key was destroyed."""
+
+    code = "content_erased"
+
+
+class SubjectUnknown(NotFound):
+    """A subject without a key: erased, or never registered."""
+
+    code = "subject_unknown"
+
+
+def seal_content(key: bytes, key_id: str, event_id: str, plaintext: bytes) -> tuple[ContentRef, bytes]:
+    """Encrypt one event's content; returns what goes into the leaf and the sealed bytes."""
+    salt = os.urandom(SALT_BYTES)
+    sealed = seal(key, salt + plaintext, context=_content_context(event_id))
+    reference = ContentRef(
+        sha256=hashlib.sha256(sealed).hexdigest(),
+        commit=_commitment(salt, plaintext),
+        key=key_id,
+        len=len(plaintext),
+    )
+    return reference, sealed
+
+
+def open_content(key: bytes, reference: ContentRef, event_id: str, sealed: bytes) -> bytes:
+    """Decrypt one event's content and check it against its leaf; raises ContentBroken."""
+    if not matches(reference, sealed):
+        raise ContentBroken("The stored content is not what was recorded.")
+    try:
+        salted = unseal(key, sealed, context=_content_context(event_id))
+    except SealBroken as error:
+        raise ContentBroken("The stored content does not open.") from error
+    salt, plaintext = salted[:SALT_BYTES], salted[SALT_BYTES:]
+    if not hmac.compare_digest(_commitment(salt, plaintext), reference.commit):
+        raise ContentBroken("The stored content is not what was committed to.")
+    return plaintext
+
+
+def matches(reference: ContentRef, sealed: bytes) -> bool:
+    """Tell whether sealed bytes are those that a leaf names. Needs no key."""
+    return hmac.compare_digest(hashlib.sha256(sealed).hexdigest(), reference.sha256)
+
+
+def subject_of(session: Session, principal_id: str, master_key: MasterKey) -> str:
+    """Return the principal's random subject id; the first time, create it together with its key."""
+    subject_id = known_subject(session, principal_id)
+    if subject_id is None:
+        _create_subject(session, principal_id, master_key)
+        subject_id = known_subject(session, principal_id)
+    if subject_id is None:
+        raise SubjectUnknown("The subject was erased at this moment.")
+    return subject_id
+
+
+def known_subject(session: Session, principal_id: str) -> str | None:
+    """Return the principal's subject id, or None when there is none yet."""
+    return session.scalar(select(AuditSubject.subject_id).where(AuditSubject.principal == principal_id))
+
+
+def key_of(session: Session, subject_id: str, master_key: MasterKey) -> tuple[str, bytes]:
+    """Return the id and the bytes of a subject's key; raises SubjectUnknown when it has none.
+
+    No key is made here: one made for a subject that was just erased would outlive the erasure.
+    """
+    row = session.scalar(select(SubjectKey).where(SubjectKey.subject_id == subject_id))
+    if row is None:
+        raise SubjectUnknown("The subject has no key: it was erased.")
+    return row.key_id, master_key.unwrap(row.wrapped_key, context=_key_context(row.key_id))
+
+
+def key_by_id(session: Session, key_id: str, master_key: MasterKey) -> bytes:
+    """Return the bytes of a key; raises ContentErased when it was destroyed."""
+    row = session.get(SubjectKey, key_id)
+    if row is None:
+        raise ContentErased("This content was erased.")
+    return master_key.unwrap(row.wrapped_key, context=_key_context(key_id))
+
+
+def erase_subject(session: Session, principal_id: str) -> int:
+    """Destroy a principal's key, mapping and sealed content; returns how many contents were erased."""
+    subject_id = known_subject(session, principal_id)
+    if subject_id is None:
+        return 0
+    key_id = session.scalar(select(SubjectKey.key_id).where(SubjectKey.subject_id == subject_id))
+    erased = session.execute(
+        delete(AuditContent).where(AuditContent.key_id == key_id).returning(AuditContent.event_id)
+    ).all()
+    session.execute(delete(SubjectKey).where(SubjectKey.subject_id == subject_id))
+    session.execute(delete(AuditSubject).where(AuditSubject.subject_id == subject_id))
+    return len(erased)
+
+
+def _create_subject(session: Session, principal_id: str, master_key: MasterKey) -> None:
+    """Insert mapping and key, unless another transaction did so first."""
+    # Random rather than time-ordered ids: a subject id must tell nothing about its person.
+    subject_id, key_id = str(uuid4()), str(uuid4())
+    insert = sqlite.insert if session.get_bind().dialect.name == "sqlite" else postgresql.insert
+    created = session.execute(
+        insert(AuditSubject)
+        .values(subject_id=subject_id, principal=principal_id)
+        .on_conflict_do_nothing()
+        .returning(AuditSubject.subject_id)
+    ).all()
+    if created:
+        wrapped = master_key.wrap(new_key(), context=_key_context(key_id))
+        session.add(SubjectKey(key_id=key_id, subject_id=subject_id, wrapped_key=wrapped))
+        session.flush()
+
+
+def _commitment(salt: bytes, plaintext: bytes) -> str:
+    return hashlib.sha256(salt + plaintext).hexdigest()
+
+
+def _content_context(event_id: str) -> str:
+    return f"audit content {event_id}"
+
+
+def _key_context(key_id: str) -> str:
+    return f"subject key {key_id}"

@@ -1,0 +1,81 @@
+"""Open the database: SQLite (WAL, synchronous=FULL) or PostgreSQL, and give out transactions."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session, sessionmaker
+
+
+class Database:
+    """One engine with read and write transactions.
+
+    SQLite has one writer at a time, and this process is the only one (design §2), so writers queue on
+    a lock here instead of polling on SQLITE_BUSY; `lock_timeout_s` bounds that wait.
+    """
+
+    def __init__(self, url: str, *, lock_timeout_s: float = 30.0) -> None:
+        self.url = url
+        self.lock_timeout_s = lock_timeout_s
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = (
+            _sqlite_engine(url, lock_timeout_s) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
+        )
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        self._writer = threading.Lock() if self.is_sqlite else None
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Yield a session whose changes are not kept."""
+        with self._sessions() as session:
+            yield session
+
+    @contextmanager
+    def write(self, *, timeout_s: float | None = None) -> Iterator[Session]:
+        """Yield a session that commits at the end, or rolls back on an error.
+
+        Raises TimeoutError when another writer of this process holds SQLite for longer than
+        `timeout_s` seconds.
+        """
+        with self._turn(timeout_s), self._sessions.begin() as session:
+            if self.is_sqlite:
+                session.execute(text("BEGIN IMMEDIATE"))
+            yield session
+
+    def _turn(self, timeout_s: float | None) -> Any:
+        if self._writer is None:
+            return nullcontext()
+        return _locked(self._writer, self.lock_timeout_s if timeout_s is None else timeout_s)
+
+    def close(self) -> None:
+        """Return every connection."""
+        self.engine.dispose()
+
+
+@contextmanager
+def _locked(lock: threading.Lock, timeout_s: float) -> Iterator[None]:
+    if not lock.acquire(timeout=timeout_s):
+        raise TimeoutError("the database is busy with another writer")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sqlite_engine(url: str, timeout_s: float) -> Engine:
+    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": timeout_s})
+
+    # pysqlite opens transactions by itself and late; with isolation_level None we say BEGIN ourselves,
+    # so that a write takes its lock first and never fails half-way with SQLITE_BUSY_SNAPSHOT.
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine

@@ -1,0 +1,257 @@
+"""Every table. Times are UTC milliseconds since 1970; ids are text; JSON columns hold small lists."""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import BigInteger as _BigInteger
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+# SQLite gives automatic row ids to INTEGER only.
+BigInt = _BigInteger().with_variant(Integer, "sqlite")
+
+
+class Base(DeclarativeBase):
+    """The metadata that migrations are checked against."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+# --- people ---------------------------------------------------------------------------------------
+
+
+class User(Base):
+    """A person or a service account (`kind`), with roles from `infra.access.Role`."""
+
+    __tablename__ = "users"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    email: Mapped[str | None] = mapped_column(String(320), unique=True)
+    name: Mapped[str] = mapped_column(String(200))
+    password_hash: Mapped[str | None] = mapped_column(String(255))
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    clearance: Mapped[int] = mapped_column(default=0)
+    compartments: Mapped[list[str]] = mapped_column(JSON, default=list)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    disabled_at: Mapped[int | None] = mapped_column(BigInt)
+
+
+class Group(Base):
+    """A group of people; `id` is its namespaced principal id, e.g. `group:local:…`."""
+
+    __tablename__ = "groups"
+    id: Mapped[str] = mapped_column(String(200), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[int] = mapped_column(BigInt)
+
+
+class GroupMember(Base):
+    """One membership."""
+
+    __tablename__ = "group_members"
+    group_id: Mapped[str] = mapped_column(ForeignKey("groups.id", ondelete="CASCADE"), primary_key=True)
+    user_id: Mapped[str] = mapped_column(
+        ForeignKey("users.id", ondelete="CASCADE"), primary_key=True, index=True
+    )
+
+
+class WebSession(Base):
+    """A browser sign-in; only the SHA-256 of its token is kept."""
+
+    __tablename__ = "web_sessions"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    expires_at: Mapped[int] = mapped_column(BigInt)
+
+
+class ApiKey(Base):
+    """A bearer key; only the SHA-256 of its 256 random bits is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[int] = mapped_column(BigInt)
+    expires_at: Mapped[int | None] = mapped_column(BigInt)
+    revoked_at: Mapped[int | None] = mapped_column(BigInt)
+
+
+class Invitation(Base):
+    """A one-time link that creates an account with these roles."""
+
+    __tablename__ = "invitations"
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    created_by: Mapped[str | None] = mapped_column(String(36))
+    created_at: Mapped[int] = mapped_column(BigInt)
+    expires_at: Mapped[int] = mapped_column(BigInt)
+    used_at: Mapped[int | None] = mapped_column(BigInt)
+
+
+# --- documents ------------------------------------------------------------------------------------
+
+
+class Document(Base):
+    """One document, whatever its version. `indexed_epoch` lags `acl_epoch` until the index has the change."""
+
+    __tablename__ = "documents"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200), index=True)
+    name: Mapped[str] = mapped_column(String(500))
+    version_id: Mapped[str | None] = mapped_column(String(36))
+    clearance: Mapped[int] = mapped_column(default=0)
+    compartments: Mapped[list[str]] = mapped_column(JSON, default=list)
+    acl_epoch: Mapped[int] = mapped_column(default=0)
+    indexed_epoch: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    deleted_at: Mapped[int | None] = mapped_column(BigInt)
+
+
+class DocumentGrant(Base):
+    """One line of a document's access list: `effect` is `allow` or `deny`."""
+
+    __tablename__ = "document_grants"
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
+    principal: Mapped[str] = mapped_column(String(200), primary_key=True)
+    effect: Mapped[str] = mapped_column(String(8), primary_key=True)
+
+    __table_args__ = (Index("ix_document_grants_principal", "principal", "effect"),)
+
+
+class DocumentVersion(Base):
+    """The bytes of a document at one time. `wrapped_key` opens its file and its passages."""
+
+    __tablename__ = "document_versions"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
+    number: Mapped[int]
+    media_type: Mapped[str] = mapped_column(String(200))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    size: Mapped[int] = mapped_column(BigInt)
+    pages: Mapped[int | None]
+    title: Mapped[str | None] = mapped_column(String(500))
+    state: Mapped[str] = mapped_column(String(16))  # pending, ready, failed
+    wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[int] = mapped_column(BigInt)
+
+
+class Chunk(Base):
+    """One passage; `id` is also its point id in the index and its citation id. `sealed` holds its content."""
+
+    __tablename__ = "chunks"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    version_id: Mapped[str] = mapped_column(
+        ForeignKey("document_versions.id", ondelete="CASCADE"), index=True
+    )
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
+    ordinal: Mapped[int]
+    sha256: Mapped[str] = mapped_column(String(64))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Job(Base):
+    """One piece of background work; this row is the truth, a queue message only wakes somebody up."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(32))
+    document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), index=True)
+    version_id: Mapped[str | None] = mapped_column(String(36))
+    state: Mapped[str] = mapped_column(String(16), index=True)
+    stage: Mapped[str] = mapped_column(String(16))
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[int | None] = mapped_column(BigInt)
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    reason_code: Mapped[str | None] = mapped_column(String(64))
+    reason: Mapped[str | None] = mapped_column(Text)
+    hint: Mapped[str | None] = mapped_column(Text)
+    passages: Mapped[int | None]
+    corr: Mapped[str] = mapped_column(String(36))
+    created_at: Mapped[int] = mapped_column(BigInt)
+    updated_at: Mapped[int] = mapped_column(BigInt)
+
+
+class Outbox(Base):
+    """A wake-up still to be sent; written in the transaction that made the work."""
+
+    __tablename__ = "outbox"
+    id: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
+    task: Mapped[str] = mapped_column(String(64))
+    argument: Mapped[str] = mapped_column(String(200))
+    created_at: Mapped[int] = mapped_column(BigInt)
+
+
+# --- the record -----------------------------------------------------------------------------------
+
+
+class AuditSubject(Base):
+    """The only link between a random subject id in the ledger and a principal; deletable."""
+
+    __tablename__ = "audit_subjects"
+    subject_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    principal: Mapped[str] = mapped_column(String(200), unique=True)
+
+
+class SubjectKey(Base):
+    """The key that opens one subject's recorded content, wrapped by the master key; deletable."""
+
+    __tablename__ = "subject_keys"
+    key_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    subject_id: Mapped[str] = mapped_column(String(36), unique=True)
+    wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditContent(Base):
+    """The encrypted content of one event."""
+
+    __tablename__ = "audit_content"
+    event_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(36), index=True)
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditInbox(Base):
+    """Leaves that are durable and have no index yet."""
+
+    __tablename__ = "audit_inbox"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditLeaf(Base):
+    """The log: leaf `index` (from 0), its canonical bytes, and columns to look it up by."""
+
+    __tablename__ = "audit_leaves"
+    index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(String(36), unique=True)
+    corr: Mapped[str] = mapped_column(String(36), index=True)
+    leaf: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditNode(Base):
+    """The hash of a complete subtree: level 0 are leaf hashes; `index` counts nodes of that level."""
+
+    __tablename__ = "audit_nodes"
+    level: Mapped[int] = mapped_column(primary_key=True)
+    index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    hash: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditCheckpoint(Base):
+    """A signed tree head (C2SP tlog-checkpoint in a signed note)."""
+
+    __tablename__ = "audit_checkpoints"
+    size: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    note: Mapped[str] = mapped_column(Text)

@@ -1,0 +1,95 @@
+"""The one family of errors. Raised low with facts; `services.errors` turns them into HTTP, once."""
+
+from __future__ import annotations
+
+
+class StrongroomError(Exception):
+    """An expected failure with a stable code, a kind message and, where one helps, a hint.
+
+    `code` is part of the public interface (the OpenAI error envelope's `code`); `param` names the
+    offending field, if one does.
+    """
+
+    code = "strongroom_error"
+
+    def __init__(self, message: str, *, hint: str | None = None, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.param = param
+
+
+class InvalidInput(StrongroomError):
+    """The request cannot be understood or is outside its limits."""
+
+    code = "invalid_input"
+
+
+class NotAuthenticated(StrongroomError):
+    """Nobody was identified: no key, a wrong one, or one that has expired."""
+
+    code = "not_authenticated"
+
+
+class NotPermitted(StrongroomError):
+    """The person is known, but their role does not include this operation."""
+
+    code = "not_permitted"
+
+
+class NotFound(StrongroomError):
+    """No such thing, or not theirs: the two look the same on purpose."""
+
+    code = "not_found"
+
+
+class Conflict(StrongroomError):
+    """The thing is not in a state in which this can be done."""
+
+    code = "conflict"
+
+
+class TooLarge(StrongroomError):
+    """More bytes than the limit allows."""
+
+    code = "too_large"
+
+
+class Throttled(StrongroomError):
+    """Too many attempts; try again later."""
+
+    code = "throttled"
+
+
+class UnreadableFile(StrongroomError):
+    """A file that cannot become passages. `code` is one of the documented reasons."""
+
+    code = "unreadable_file"
+
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.code = code
+
+
+class AuditUnavailable(StrongroomError):
+    """The ledger did not take the record in time, so nothing may happen."""
+
+    code = "audit_unavailable"
+
+
+class ModelUnavailable(StrongroomError):
+    """The language model cannot be reached or did not answer."""
+
+    code = "model_unavailable"
+
+
+class AddressRefused(StrongroomError):
+    """An address outside the private network was about to be contacted."""
+
+    code = "address_refused"
+
+
+class ConfigurationError(StrongroomError):
+    """The settings contradict each other or the machine; the program does not start."""
+
+    code = "configuration_error"

@@ -1,0 +1,122 @@
+"""Every setting, read from the environment in one place. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """What an operator can change. Each field is an environment variable `STRONGROOM_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="STRONGROOM_", extra="ignore", frozen=True)
+
+    profile: Literal["embedded", "server"] = Field(
+        "embedded",
+        description="`embedded`: one process, no other server. `server`: PostgreSQL, Qdrant, broker.",
+    )
+    data_dir: Path = Field(Path("data"), description="Folder for the database, index, files and keys.")
+    models_dir: Path = Field(Path("models"), description="Folder for language-model files (GGUF).")
+    host: str = Field("127.0.0.1", description="Address the web server binds to.")
+    port: int = Field(8710, ge=0, le=65535, description="Port the web server binds to; 0 takes a free one.")
+    public_url: str | None = Field(
+        None,
+        description="Address people use, for links in answers; default: the address the server binds to.",
+    )
+    url: str | None = Field(
+        None,
+        description="Server that commands such as `ask` talk to; default: the one running on the data folder.",
+    )
+    replica: str = Field("local", description="Name of this server in the ledger (`src`).")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe log line kept."
+    )
+
+    database_url: str | None = Field(
+        None,
+        description="SQLAlchemy address; default: SQLite in the data folder. Server: `postgresql+psycopg://…`.",
+    )
+    qdrant_url: str | None = Field(
+        None, description="Address of a Qdrant server; default: the in-process engine."
+    )
+    qdrant_api_key: SecretStr | None = Field(None, description="Key for the Qdrant server.")
+    broker_url: str | None = Field(
+        None, description="Celery broker of the server profile, `redis://…` or `amqp://…`."
+    )
+    master_key_file: Path | None = Field(
+        None,
+        description="File with the 32-byte master key in base64; default: `keys/master.key` under the data.",
+    )
+
+    model_path: Path | None = Field(
+        None,
+        description="A local GGUF file to serve with llama.cpp; default: the starter model, if fetched.",
+    )
+    model_base_url: str | None = Field(
+        None,
+        description="Private OpenAI-compatible server (vLLM, Ollama, LM Studio) to use, ending in `/v1`.",
+    )
+    model_name: str | None = Field(
+        None, description="Model name to ask that server for; default: its first one."
+    )
+    model_api_key: SecretStr | None = Field(None, description="Key for that server.")
+    model_hosts: list[str] = Field(
+        default_factory=list,
+        description='Host names beyond private addresses that may be contacted, as JSON, e.g. `["vllm"]`.',
+    )
+    model_threads: int = Field(0, ge=0, description="Threads for the built-in model; 0: the number of cores.")
+    model_timeout_s: float = Field(
+        120.0, gt=0, description="Longest wait for one generated answer, in seconds."
+    )
+    model_max_tokens: int = Field(220, ge=16, description="Longest generated answer, in tokens.")
+    prompt_tokens: int = Field(
+        700, ge=200, description="Budget for passages in one prompt, in tokens; raise it with a fast model."
+    )
+    quote_only: bool = Field(
+        False, description="Answer with verbatim quotes only and start no language model."
+    )
+
+    embedding_model: Path | None = Field(
+        None, description="Local sentence-transformers folder; default: all-MiniLM-L6-v2 from its package."
+    )
+    embedding_dtype: Literal["float32", "bfloat16"] = Field(
+        "bfloat16", description="Arithmetic of the embedder."
+    )
+
+    upload_max_bytes: int = Field(200 * MIB, gt=0, description="Largest upload, in bytes.")
+    question_max_chars: int = Field(32_000, gt=0, description="Longest conversation accepted, in characters.")
+    parse_memory_bytes: int = Field(
+        2048 * MIB, gt=0, description="Address space of one parsing child, in bytes."
+    )
+    parse_cpu_s: int = Field(60, gt=0, description="CPU time of one parsing child, in seconds.")
+    parse_wall_s: int = Field(120, gt=0, description="Wall-clock time of one parsing child, in seconds.")
+    parse_max_pages: int = Field(5000, gt=0, description="Most pages, slides or sheets in one document.")
+    parse_max_expanded_bytes: int = Field(
+        1024 * MIB, gt=0, description="Most bytes a compressed document may expand to."
+    )
+
+    session_hours: int = Field(12, gt=0, description="How long a sign-in lasts without use, in hours.")
+    audit_timeout_s: float = Field(
+        2.0, gt=0, description="Longest wait for the ledger before refusing, in seconds."
+    )
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The database address, with the default filled in."""
+        return self.database_url or f"sqlite:///{self.data_dir / 'strongroom.sqlite3'}"
+
+    @property
+    def resolved_master_key_file(self) -> Path:
+        """The master key's file, with the default filled in."""
+        return self.master_key_file or self.data_dir / "keys" / "master.key"
+
+
+def environment_value(name: str) -> str | None:
+    """Return one raw environment variable; for the command line, which has keys of its own."""
+    return os.environ.get(name)

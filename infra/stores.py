@@ -1,0 +1,91 @@
+"""Open what both the web process and a worker stand on, from the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from infra.audit.ledger import Ledger
+from infra.database import Database
+from infra.database.migrate import upgrade
+from infra.embeddings import Embedder
+from infra.errors import ConfigurationError
+from infra.files import FileStore
+from infra.keys import MasterKey, load_or_create_master_key
+from infra.settings import Settings
+from infra.vectors import EdgeIndex, ServerIndex, VectorIndex, connect_server
+
+LEDGER_ORIGIN = "strongroom/ledger"
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The opened stores of one process."""
+
+    database: Database
+    master_key: MasterKey
+    ledger: Ledger
+    files: FileStore
+    embedder: Embedder
+    index: VectorIndex
+
+    def close(self) -> None:
+        """Close what holds files or connections, the ledger last."""
+        self.index.close()
+        self.ledger.close()
+        self.database.close()
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Open the stores, creating what a first start lacks; raises ConfigurationError."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _check_profile(settings)
+    database, master_key = open_database(settings)
+    embedder = Embedder(settings.embedding_model, settings.embedding_dtype)
+    return Stores(
+        database=database,
+        master_key=master_key,
+        ledger=open_ledger(settings, database, master_key),
+        files=FileStore(settings.data_dir / "files"),
+        embedder=embedder,
+        index=_open_index(settings, embedder),
+    )
+
+
+def open_database(settings: Settings) -> tuple[Database, MasterKey]:
+    """Open and migrate the database, and load the master key that its contents are sealed with."""
+    database = Database(settings.resolved_database_url)
+    is_new = upgrade(database)
+    return database, load_or_create_master_key(settings.resolved_master_key_file, create=is_new)
+
+
+def open_ledger(settings: Settings, database: Database, master_key: MasterKey) -> Ledger:
+    """Open the record."""
+    return Ledger(
+        database,
+        master_key,
+        origin=LEDGER_ORIGIN,
+        source=settings.replica,
+        timeout_s=settings.audit_timeout_s,
+    )
+
+
+def _open_index(settings: Settings, embedder: Embedder) -> VectorIndex:
+    if settings.qdrant_url is None:
+        return EdgeIndex(settings.data_dir / "index", embedder.dimensions, embedder.tag)
+    key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    client = connect_server(settings.qdrant_url, key, allowed_hosts=settings.model_hosts)
+    return ServerIndex(client, embedder.dimensions, embedder.tag)
+
+
+def _check_profile(settings: Settings) -> None:
+    needed = {
+        "STRONGROOM_DATABASE_URL": settings.database_url,
+        "STRONGROOM_QDRANT_URL": settings.qdrant_url,
+        "STRONGROOM_BROKER_URL": settings.broker_url,
+    }
+    missing = [name for name, value in needed.items() if value is None]
+    if settings.profile == "server" and missing:
+        raise ConfigurationError(
+            f"The server profile needs {', '.join(missing)}.",
+            hint="Set them, or use STRONGROOM_PROFILE=embedded on one machine.",
+        )
