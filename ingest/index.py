@@ -1,0 +1,115 @@
+"""What stands in the index: put a version's passages there, remove a document, follow its access list.
+
+The index is derived data: whatever it says is checked against the database, and it can be rebuilt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import delete, func, select
+from sqlalchemy.orm import Session
+
+from infra.database import Database
+from infra.database.tables import Chunk, Document, DocumentVersion
+from infra.documents import access_of
+from infra.errors import Conflict
+from infra.files import FileStore
+from infra.logs import get_logger
+from infra.vectors import VectorIndex
+
+_log = get_logger()
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What a deletion took away, counted in every store."""
+
+    points: int
+    passages: int
+    versions: int
+    files: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by store."""
+        return asdict(self)
+
+
+def remove_document(database: Database, index: VectorIndex, files: FileStore, document_id: str) -> Removed:
+    """Remove every trace of a document that is marked as deleted; safe to repeat after a crash.
+
+    Rows go last, so that an interrupted removal is found again by `finish_removals`. Raises Conflict
+    when points are still found afterwards.
+    """
+    with database.read() as session:
+        versions = session.scalars(
+            select(DocumentVersion.id).where(DocumentVersion.document_id == document_id)
+        ).all()
+        passages = _count_passages(session, document_id)
+    points = index.count(document_id=document_id)
+    index.delete_document(document_id)
+    removed_files = sum(files.delete(version_id) for version_id in versions)
+    if index.count(document_id=document_id):
+        raise Conflict("Some passages could not be removed yet.", hint="Delete the file again.")
+    with database.write() as session:
+        session.execute(delete(Document).where(Document.id == document_id))
+    return Removed(points=points, passages=passages, versions=len(versions), files=removed_files)
+
+
+def refresh_access(database: Database, index: VectorIndex, document_id: str) -> None:
+    """Bring the index's copy of an access list up to date; the re-check protects the time between."""
+    with database.read() as session:
+        access = access_of(session, [document_id]).get(document_id)
+    if access is None:
+        return
+    index.set_access(document_id, access)
+    with database.write() as session:
+        document = session.get(Document, document_id)
+        if document is not None and document.indexed_epoch < access.epoch:
+            document.indexed_epoch = access.epoch
+
+
+def repair(database: Database, index: VectorIndex, files: FileStore) -> None:
+    """Finish what a crash interrupted: deletions, access lists, and points without a passage.
+
+    Raises nothing for single documents: each is logged and tried again at the next start.
+    """
+    with database.read() as session:
+        doomed = session.scalars(select(Document.id).where(Document.deleted_at.is_not(None))).all()
+        lagging = session.scalars(
+            select(Document.id).where(Document.indexed_epoch < Document.acl_epoch)
+        ).all()
+    for document_id in doomed:
+        remove_document(database, index, files, document_id)
+    for document_id in lagging:
+        refresh_access(database, index, document_id)
+    _drop_stray_points(database, index)
+
+
+def missing_points(database: Database, index: VectorIndex) -> list[str]:
+    """Return the versions in use whose passages are not all in the index, e.g. after its folder was lost."""
+    with database.read() as session:
+        counts = session.execute(
+            select(Chunk.version_id, func.count())
+            .join(Document, Document.version_id == Chunk.version_id)
+            .group_by(Chunk.version_id)
+        ).all()
+    return [version_id for version_id, wanted in counts if index.count(version_id=version_id) != wanted]
+
+
+def _drop_stray_points(database: Database, index: VectorIndex) -> None:
+    with database.read() as session:
+        in_use = set(session.scalars(select(Document.version_id).where(Document.version_id.is_not(None))))
+        unfinished = set(
+            session.scalars(select(DocumentVersion.id).where(DocumentVersion.state == "pending"))
+        )
+    stray: Iterable[str] = index.version_ids() - in_use - unfinished
+    for version_id in stray:
+        index.delete_version(version_id)
+        _log.info("index.stray_points_removed", version=version_id)
+
+
+def _count_passages(session: Session, document_id: str) -> int:
+    counted = select(func.count()).select_from(Chunk).where(Chunk.document_id == document_id)
+    return session.scalar(counted) or 0

@@ -1,0 +1,230 @@
+"""Jobs: submit, follow, cancel, retry; and the state machine that workers go through.
+
+Light on purpose: it imports no parser, no model and no index, so that the web process can submit work
+without them. The row is the truth. A worker holds a lease and a fencing token (`fence`); every write
+names the token, so that a worker which lost its lease can change nothing any more (design §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import CursorResult, select, update
+from sqlalchemy.orm import Session
+
+from infra.access import AccessScope
+from infra.clock import new_id, now_ms
+from infra.database.tables import Document, Job
+from infra.documents import get_document, list_documents
+from infra.errors import Conflict, NotFound
+from infra.queue import outbox_row
+
+PROCESS_TASK: Final = "ingest.process"
+LEASE_MS: Final = 60_000
+MAX_ATTEMPTS: Final = 3
+FINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "quarantined"})
+_RETRYABLE: Final = frozenset({"failed", "cancelled", "quarantined"})
+
+
+class LostLease(Exception):
+    """Another worker has the job now, or it is gone; whatever this worker does no longer counts."""
+
+
+class Cancelled(Exception):
+    """Somebody asked to cancel the job."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A worker's right to one job: valid while `fence` is still the row's."""
+
+    job_id: str
+    fence: int
+    document_id: str
+    version_id: str
+    corr: str
+    attempt: int
+
+
+# --- what people do -------------------------------------------------------------------------------
+
+
+def submit(session: Session, *, document_id: str, version_id: str, corr: str) -> Job:
+    """Queue the ingestion of one version, with its wake-up in the same transaction."""
+    now = now_ms()
+    job = Job(
+        id=new_id(),
+        kind="ingest",
+        document_id=document_id,
+        version_id=version_id,
+        state="queued",
+        stage="queued",
+        corr=corr,
+        done=0,
+        attempt=0,
+        fence=0,
+        cancel_requested=False,
+        created_at=now,
+        updated_at=now,
+    )
+    session.add(job)
+    session.add(outbox_row(PROCESS_TASK, job.id))
+    session.flush()
+    return job
+
+
+def get_job(session: Session, scope: AccessScope, job_id: str) -> tuple[Job, Document]:
+    """Return a job and its document; raises NotFound unless `scope` may read the document."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise NotFound("There is no such job.")
+    try:
+        return job, get_document(session, scope, job.document_id)
+    except NotFound as error:
+        raise NotFound("There is no such job.") from error
+
+
+def list_jobs(session: Session, scope: AccessScope, *, active_only: bool) -> list[tuple[Job, Document]]:
+    """List the jobs of readable documents, newest first, at most 200."""
+    documents = {document.id: document for document in list_documents(session, scope)}
+    wanted = select(Job).where(Job.document_id.in_(documents)).order_by(Job.created_at.desc()).limit(200)
+    if active_only:
+        wanted = wanted.where(Job.state.not_in(FINAL_STATES))
+    return [(job, documents[job.document_id]) for job in session.scalars(wanted)]
+
+
+def latest_jobs(session: Session, document_ids: Sequence[str]) -> dict[str, Job]:
+    """Return the newest job of each document."""
+    found = session.scalars(select(Job).where(Job.document_id.in_(document_ids)).order_by(Job.created_at))
+    return {job.document_id: job for job in found}
+
+
+def cancel(session: Session, job: Job) -> Job:
+    """Cancel at once what is queued, and ask a running worker to stop; raises Conflict when it has ended."""
+    if job.state in FINAL_STATES:
+        raise Conflict(f"This job has already {job.state}.")
+    if job.state == "queued":
+        job.state, job.stage = "cancelled", "done"
+        job.fence += 1
+    job.cancel_requested = True
+    job.updated_at = now_ms()
+    return job
+
+
+def retry(session: Session, job: Job) -> Job:
+    """Queue a job again that did not succeed; raises Conflict otherwise."""
+    if job.state not in _RETRYABLE:
+        raise Conflict(f"A job that is {job.state} cannot be retried.")
+    job.state, job.stage, job.done, job.total = "queued", "queued", 0, None
+    job.attempt, job.cancel_requested = 0, False
+    job.reason_code = job.reason = job.hint = None
+    job.fence += 1
+    job.updated_at = now_ms()
+    session.add(outbox_row(PROCESS_TASK, job.id))
+    return job
+
+
+# --- what workers do ------------------------------------------------------------------------------
+
+
+def claim(session: Session, job_id: str) -> Claim | None:
+    """Take a queued job, or one whose worker went silent; None when there is nothing to take."""
+    job = session.get(Job, job_id)
+    now = now_ms()
+    if job is None or job.version_id is None or job.state not in {"queued", "running"}:
+        return None
+    if job.state == "running" and (job.lease_until or 0) > now:
+        return None
+    job.state, job.stage = "running", "parse"
+    job.attempt += 1
+    job.fence += 1
+    job.done, job.total = 0, None
+    job.lease_until, job.updated_at = now + LEASE_MS, now
+    session.flush()
+    return Claim(job.id, job.fence, job.document_id, job.version_id, job.corr, job.attempt)
+
+
+def progress(session: Session, held: Claim, *, stage: str, done: int = 0, total: int | None = None) -> None:
+    """Write how far the work is and renew the lease; raises LostLease or Cancelled."""
+    now = now_ms()
+    _change(session, held, stage=stage, done=done, total=total, lease_until=now + LEASE_MS, updated_at=now)
+    if is_cancelled(session, held):
+        raise Cancelled
+
+
+def is_cancelled(session: Session, held: Claim) -> bool:
+    """Say whether somebody asked to cancel the job, or deleted it."""
+    asked = session.scalar(select(Job.cancel_requested).where(Job.id == held.job_id))
+    return asked is None or asked
+
+
+def finish(
+    session: Session,
+    held: Claim,
+    state: str,
+    *,
+    passages: int | None = None,
+    reason: tuple[str, str, str | None] | None = None,
+) -> None:
+    """Bring the job to a final state; `reason` is (code, message, hint). Raises LostLease."""
+    code, message, hint = reason or (None, None, None)
+    _change(
+        session,
+        held,
+        state=state,
+        stage="done",
+        lease_until=None,
+        passages=passages,
+        reason_code=code,
+        reason=message,
+        hint=hint,
+        updated_at=now_ms(),
+    )
+
+
+def release(session: Session, held: Claim) -> None:
+    """Give a job back to the queue after a failure that may pass; raises LostLease."""
+    _change(session, held, state="queued", stage="queued", lease_until=None, updated_at=now_ms())
+    session.add(outbox_row(PROCESS_TASK, held.job_id))
+
+
+def sweep(session: Session, *, orphaned: bool) -> list[Job]:
+    """Queue again what nobody works on any more; returns the jobs that were quarantined instead.
+
+    `orphaned` says that no worker can be alive (the one process has just started), so that leases need
+    not run out first. A job that has been tried MAX_ATTEMPTS times is quarantined with its reason.
+    """
+    now = now_ms()
+    stale = select(Job).where(Job.state == "running")
+    if not orphaned:
+        stale = stale.where(Job.lease_until < now)
+    quarantined = []
+    for job in session.scalars(stale):
+        job.fence += 1
+        job.lease_until, job.updated_at = None, now
+        if job.attempt >= MAX_ATTEMPTS:
+            job.state, job.stage = "quarantined", "done"
+            job.reason_code = "crashed_repeatedly"
+            job.reason = f"Processing stopped without an end {job.attempt} times."
+            job.hint = (
+                "Check that the file opens in its own program, then retry; the others are not affected."
+            )
+            quarantined.append(job)
+        else:
+            job.state, job.stage = "queued", "queued"
+    waiting = select(Job).where(Job.state == "queued")
+    if not orphaned:
+        waiting = waiting.where(Job.updated_at < now - LEASE_MS)
+    for job in session.scalars(waiting):
+        job.updated_at = now
+        session.add(outbox_row(PROCESS_TASK, job.id))
+    return quarantined
+
+
+def _change(session: Session, held: Claim, **values: Any) -> None:
+    mine = update(Job).where(Job.id == held.job_id, Job.fence == held.fence, Job.state == "running")
+    result = session.execute(mine.values(**values).execution_options(synchronize_session=False))
+    if not isinstance(result, CursorResult) or result.rowcount != 1:
+        raise LostLease

@@ -1,0 +1,159 @@
+"""What every parser returns: a document as blocks of text that know where they stand in the file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+BlockKind = Literal["heading", "paragraph", "list_item", "table", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a text stands; a format fills in what it has.
+
+    `page`, `slide` and the line numbers in `first_line`…`last_line` count from 1 and include both ends.
+    `cells` is a range in A1 notation within `sheet`. `heading_path` names the enclosing headings, outermost
+    first.
+    """
+
+    page: int | None = None
+    slide: int | None = None
+    sheet: str | None = None
+    cells: str | None = None
+    heading_path: tuple[str, ...] = ()
+    first_line: int | None = None
+    last_line: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields that are set, as JSON values."""
+        fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
+        if self.heading_path:
+            fields["heading_path"] = list(self.heading_path)
+        return fields
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Place:
+        """Rebuild what `as_dict` returned."""
+        return cls(**{**fields, "heading_path": tuple(fields.get("heading_path", ()))})
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One printed line: characters `start`…`end` (exclusive) of a text, and the box they occupy.
+
+    The box is in points (1/72 inch) from the top left corner of page `page` as it is displayed, after
+    rotation and cropping: multiplied by the scale of a rendered page image, it is in that image's pixels.
+    """
+
+    start: int
+    end: int
+    page: int
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+
+    def moved(self, offset: int) -> Line:
+        """Return the line with its characters shifted by `offset`."""
+        return replace(self, start=self.start + offset, end=self.end + offset)
+
+    def as_list(self) -> list[float]:
+        """Return the fields in order, as a compact JSON value."""
+        return [self.start, self.end, self.page, self.x0, self.y0, self.x1, self.y1]
+
+    @classmethod
+    def from_list(cls, fields: list[float]) -> Line:
+        """Rebuild what `as_list` returned."""
+        start, end, page, x0, y0, x1, y1 = fields
+        return cls(int(start), int(end), int(page), x0, y0, x1, y1)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One piece of structure.
+
+    `level` is 1…9 for a heading (1 is outermost), the depth from 1 for a list item, and 0 otherwise. The
+    text of a table is one row a line, cells separated by ` | `; `header` is its row of column names, which
+    is not part of the text. Code keeps its line breaks.
+    """
+
+    kind: BlockKind
+    text: str
+    level: int = 0
+    lines: tuple[Line, ...] = ()
+    place: Place = Place()
+    header: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the block as JSON values."""
+        return {
+            "kind": self.kind,
+            "text": self.text,
+            "level": self.level,
+            "lines": [line.as_list() for line in self.lines],
+            "place": self.place.as_dict(),
+            "header": self.header,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Block:
+        """Rebuild what `as_dict` returned."""
+        lines = tuple(Line.from_list(line) for line in fields["lines"])
+        return cls(**{**fields, "lines": lines, "place": Place.from_dict(fields["place"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedDocument:
+    """A whole document in reading order. `pages` counts pages, slides or sheets, if the format has them."""
+
+    title: str | None
+    pages: int | None
+    blocks: tuple[Block, ...]
+    media_type: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the document as JSON values."""
+        blocks = [block.as_dict() for block in self.blocks]
+        return {
+            "title": self.title,
+            "pages": self.pages,
+            "blocks": blocks,
+            "media_type": self.media_type,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> ParsedDocument:
+        """Rebuild what `as_dict` returned."""
+        return cls(**{**fields, "blocks": tuple(Block.from_dict(block) for block in fields["blocks"])})
+
+
+def with_heading_paths(blocks: list[Block]) -> tuple[Block, ...]:
+    """Fill in each block's heading path from the headings before it.
+
+    A heading's own path names only the headings around it. A heading closes those of its own level and
+    deeper.
+    """
+    open_headings: list[Block] = []
+    placed: list[Block] = []
+    for block in blocks:
+        if block.kind == "heading":
+            open_headings = [heading for heading in open_headings if heading.level < block.level]
+        path = tuple(one_line(heading.text) for heading in open_headings)
+        placed.append(replace(block, place=replace(block.place, heading_path=path)))
+        if block.kind == "heading":
+            open_headings.append(block)
+    return tuple(placed)
+
+
+def one_line(text: str) -> str:
+    """Return `text` with every run of white space made one space."""
+    return " ".join(text.split())
+
+
+def row_text(cells: list[str]) -> str:
+    """Return one table row as text; the cells' own line breaks become spaces. Empty for an empty row."""
+    tidy = [one_line(cell) for cell in cells]
+    while tidy and not tidy[-1]:
+        tidy.pop()
+    return " | ".join(tidy)

@@ -1,0 +1,39 @@
+"""How much one parsing child may use."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ParseLimits:
+    """Limits of one child: bytes, seconds, counts. `max_ratio` is expanded over compressed size."""
+
+    memory_bytes: int = 2048 * MIB
+    cpu_s: int = 60
+    wall_s: float = 120.0
+    max_pages: int = 5000
+    max_expanded_bytes: int = 1024 * MIB
+    max_ratio: int = 100
+    max_text_chars: int = 20_000_000
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> ParseLimits:
+        """Take the limits an operator can change from the settings."""
+        return cls(
+            memory_bytes=settings.parse_memory_bytes,
+            cpu_s=settings.parse_cpu_s,
+            wall_s=float(settings.parse_wall_s),
+            max_pages=settings.parse_max_pages,
+            max_expanded_bytes=settings.parse_max_expanded_bytes,
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the limits as JSON values."""
+        return asdict(self)

@@ -1,0 +1,248 @@
+"""How a stored file becomes passages: the ordered stages of one job.
+
+parse (in a child) -> chunk -> embed and index in batches -> switch over. Nothing answers from a version
+before the last step, which is one transaction; every step may be repeated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from infra.access import DocumentAccess
+from infra.audit.leaf import SYSTEM, Authz, Event, EventType, Resource, Stage
+from infra.audit.ledger import Ledger
+from infra.database import Database
+from infra.database.tables import Chunk as ChunkRow
+from infra.database.tables import Document, DocumentVersion, Job
+from infra.documents import access_of, passage_hash, remove_passages, seal_passage, version_key
+from infra.embeddings import Embedder
+from infra.errors import StrongroomError, UnreadableFile
+from infra.files import FileStore
+from infra.keys import MasterKey, SealBroken
+from infra.logs import get_logger
+from infra.vectors import Point, VectorIndex, point_id
+from ingest import jobs
+from ingest.chunk import Chunk, chunks_of
+from ingest.index import refresh_access
+from ingest.jobs import Cancelled, Claim, LostLease
+from ingest.parse.blocks import ParsedDocument
+from ingest.parse.limits import ParseLimits
+from ingest.parse.sandbox import ParsingCancelled, parse_in_child
+
+# Part of every point id: passages made by another chunker never overwrite these.
+CHUNKER: Final = "structure-1"
+BATCH: Final = 32
+
+_log = get_logger()
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The collaborators of ingestion; `run` takes one job through all stages."""
+
+    database: Database
+    files: FileStore
+    index: VectorIndex
+    embedder: Embedder
+    ledger: Ledger
+    master_key: MasterKey
+    limits: ParseLimits
+
+    def run(self, job_id: str) -> None:
+        """Work on one job until it is in a final state, or somebody else has it."""
+        with self.database.write() as session:
+            held = jobs.claim(session, job_id)
+        if held is None:
+            return
+        try:
+            self._ingest(held)
+        except LostLease:
+            self._forget_unless_current(held)
+        except (Cancelled, ParsingCancelled):
+            self._end(held, "cancelled", outcome="cancelled")
+        except UnreadableFile as error:
+            self._end(held, "failed", outcome=error.code, reason=(error.code, error.message, error.hint))
+        except (StrongroomError, SealBroken, OSError, RuntimeError, ValueError, MemoryError) as error:
+            _log.error(
+                "ingest.attempt_failed",
+                job=held.job_id,
+                attempt=held.attempt,
+                error=type(error).__name__,
+                exc_info=error,
+            )
+            self._try_again_later(held)
+
+    def _ingest(self, held: Claim) -> None:
+        with self.database.read() as session:
+            version = session.get(DocumentVersion, held.version_id)
+            document = session.get(Document, held.document_id)
+        if version is None or document is None or document.deleted_at is not None:
+            raise LostLease
+        key = version_key(self.master_key, version)
+        parsed = self._parse(held, document.name, key)
+        chunks = self._chunk(held, parsed, document.name)
+        self._embed_and_index(held, chunks, key)
+        self._switch_over(held, parsed, len(chunks))
+
+    def _parse(self, held: Claim, name: str, key: bytes) -> ParsedDocument:
+        self._progress(held, "parse")
+
+        def on_progress(done: int, total: int | None) -> None:
+            self._progress(held, "parse", done, total)
+
+        return parse_in_child(
+            self.files.read(held.version_id, key),
+            name=name,
+            limits=self.limits,
+            on_progress=on_progress,
+            cancelled=lambda: self._is_cancelled(held),
+        )
+
+    def _chunk(self, held: Claim, parsed: ParsedDocument, name: str) -> list[Chunk]:
+        self._progress(held, "chunk")
+        chunks = chunks_of(
+            parsed, self.embedder.count_tokens, self.embedder.max_tokens, title=PurePath(name).stem
+        )
+        if not chunks:
+            raise UnreadableFile(
+                "no_text",
+                "There is no text in this file.",
+                hint="A scanned file needs text recognition first.",
+            )
+        return chunks
+
+    def _embed_and_index(self, held: Claim, chunks: Sequence[Chunk], key: bytes) -> None:
+        pipeline_hash = hashlib.sha256(f"{CHUNKER}:{self.embedder.tag}".encode()).hexdigest()[:16]
+        with self.database.write() as session:
+            remove_passages(session, version_id=held.version_id)
+        self.index.delete_version(held.version_id)
+        for first, batch in _batches(chunks):
+            self._progress(held, "embed", first, len(chunks))
+            vectors = self.embedder.embed_passages([chunk.embed_text for chunk in batch])
+            ids = [point_id(held.version_id, first + n, pipeline_hash) for n in range(len(batch))]
+            access = self._store_rows(held, first, len(chunks), ids, batch, key)
+            self.index.upsert(
+                [
+                    Point(
+                        id=chunk_id,
+                        dense=vector,
+                        text=chunk.embed_text,
+                        document_id=held.document_id,
+                        version_id=held.version_id,
+                        access=access,
+                    )
+                    for chunk_id, vector, chunk in zip(ids, vectors, batch, strict=True)
+                ]
+            )
+        self._progress(held, "index", len(chunks), len(chunks))
+
+    def _store_rows(
+        self, held: Claim, first: int, total: int, ids: Sequence[str], batch: Sequence[Chunk], key: bytes
+    ) -> DocumentAccess:
+        rows = [
+            ChunkRow(
+                id=chunk_id,
+                version_id=held.version_id,
+                document_id=held.document_id,
+                ordinal=first + n,
+                sha256=passage_hash(chunk.text),
+                sealed=seal_passage(key, chunk_id, chunk.content()),
+            )
+            for n, (chunk_id, chunk) in enumerate(zip(ids, batch, strict=True))
+        ]
+        with self.database.write() as session:
+            jobs.progress(session, held, stage="embed", done=first + len(rows), total=total)
+            session.add_all(rows)
+            access = access_of(session, [held.document_id])
+        return access.get(held.document_id, DocumentAccess())
+
+    def _switch_over(self, held: Claim, parsed: ParsedDocument, passages: int) -> None:
+        """Let the new version answer and the old one stop, in one transaction with the job's end."""
+        with self.database.write() as session:
+            document = session.get(Document, held.document_id)
+            version = session.get(DocumentVersion, held.version_id)
+            if document is None or version is None or document.deleted_at is not None:
+                raise LostLease
+            replaced = document.version_id if document.version_id != version.id else None
+            version.state, version.pages = "ready", parsed.pages
+            version.title, version.media_type = (parsed.title or None), parsed.media_type
+            document.version_id = version.id
+            # A share while points were still being written may have missed some of them.
+            document.indexed_epoch = -1
+            jobs.finish(session, held, "succeeded", passages=passages)
+            self._record(session, held, outcome="ok")
+        if replaced is not None:
+            self.index.delete_version(replaced)
+        refresh_access(self.database, self.index, held.document_id)
+
+    def _end(
+        self, held: Claim, state: str, *, outcome: str, reason: tuple[str, str, str | None] | None = None
+    ) -> None:
+        try:
+            with self.database.write() as session:
+                jobs.finish(session, held, state, reason=reason)
+                version = session.get(DocumentVersion, held.version_id)
+                if version is not None:
+                    version.state = "failed"
+                remove_passages(session, version_id=held.version_id)
+                self._record(session, held, outcome=outcome)
+        except LostLease:
+            pass
+        self._forget_unless_current(held)
+
+    def _try_again_later(self, held: Claim) -> None:
+        if held.attempt >= jobs.MAX_ATTEMPTS:
+            reason = (
+                "failed_repeatedly",
+                f"Processing failed {held.attempt} times.",
+                "The server's log has the job's id. Retry when the cause is mended.",
+            )
+            self._end(held, "quarantined", outcome="quarantined", reason=reason)
+            return
+        try:
+            with self.database.write() as session:
+                jobs.release(session, held)
+        except LostLease:
+            self._forget_unless_current(held)
+
+    def _forget_unless_current(self, held: Claim) -> None:
+        """Remove this version's points unless it answers, or another worker is at it."""
+        with self.database.read() as session:
+            document = session.get(Document, held.document_id)
+            job = session.get(Job, held.job_id)
+        current = document is not None and document.version_id == held.version_id
+        if not current and (job is None or job.state in jobs.FINAL_STATES):
+            self.index.delete_version(held.version_id)
+
+    def _progress(self, held: Claim, stage: str, done: int = 0, total: int | None = None) -> None:
+        with self.database.write() as session:
+            jobs.progress(session, held, stage=stage, done=done, total=total)
+
+    def _is_cancelled(self, held: Claim) -> bool:
+        with self.database.read() as session:
+            return jobs.is_cancelled(session, held)
+
+    def _record(self, session: Session, held: Claim, *, outcome: str) -> None:
+        self.ledger.record_in(
+            session,
+            Event(
+                type=EventType.FILE_PARSED,
+                stage=Stage.SINGLE,
+                corr=held.corr,
+                actor=SYSTEM,
+                res=Resource(type="file", id=held.document_id, ver=held.version_id),
+                authz=Authz(decision="allow", policy="system", epoch=0),
+                outcome=outcome,
+            ),
+        )
+
+
+def _batches(chunks: Sequence[Chunk]) -> Iterator[tuple[int, Sequence[Chunk]]]:
+    for first in range(0, len(chunks), BATCH):
+        yield first, chunks[first : first + BATCH]
