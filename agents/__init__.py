@@ -1,0 +1,1 @@
+"""How an answer is made: search within a scope, evidence, composition, verification, release."""

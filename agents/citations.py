@@ -1,0 +1,237 @@
+"""Sentences, quotes, and whether a passage supports a claim.
+
+A generated sentence is a claim. It is released only when every number and name in it stands in one
+passage (or in the question), its negation agrees with that passage, and its words or its embedding are
+close enough to one of the passage's sentences. Everything else is withheld: a missed sentence costs a
+reader one look at the evidence, an invented one costs their trust.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.events import Citation
+from infra.documents import Passage
+from infra.sentences import sentence_spans
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+"""Texts to normalised vectors, shape (texts, dimensions)."""
+
+MIN_OVERLAP: Final = 0.5
+MIN_COSINE: Final = 0.60
+MAX_QUOTE_CHARS: Final = 420
+_MIN_SENTENCE_CHARS: Final = 12
+
+_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d.,:/]*\d|\d")
+_MARK = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\w", re.IGNORECASE)
+_NEGATIONS: Final = frozenset("no not never none nobody nothing neither nor without cannot".split())
+_NUMBER_WORDS: Final = {
+    word: str(number)
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen".split()
+    )
+} | {
+    "twenty": "20",
+    "thirty": "30",
+    "forty": "40",
+    "fifty": "50",
+    "sixty": "60",
+    "ninety": "90",
+    "hundred": "100",
+}
+_STOP_WORDS: Final = frozenset(
+    """a about all also an and any are as at be been but by can could did do does each for from had has have
+    he her his how i if in into is it its many may me more most much must my of on or our per shall she should
+    so such than that the their them then there these they this those to up us was we were what when where
+    which who whom whose why will with would you your""".split()
+)
+
+
+# --- evidence -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Quote:
+    """The best verbatim piece of one passage; `score` is a cosine plus a share of the question's words."""
+
+    passage: Passage
+    span: tuple[int, int]
+    score: float
+    cosine: float
+    coverage: float
+
+    @property
+    def text(self) -> str:
+        """The quote itself."""
+        return self.passage.text[self.span[0] : self.span[1]]
+
+
+def best_quotes(
+    question: str, question_vector: NDArray[np.float32], passages: Sequence[Passage], embed: Embed
+) -> list[Quote]:
+    """Return one quote a passage, in the order of the passages: its sentence nearest to the question.
+
+    Nearness is cosine + 0.5 * share of the question's content words; a short sentence takes its
+    follower along, so that a heading or a list's opening line does not stand alone.
+    """
+    spans = [(n, span) for n, passage in enumerate(passages) for span in sentence_spans(passage.text)]
+    spans = [(n, s) for n, s in spans if s[1] - s[0] >= _MIN_SENTENCE_CHARS] or spans
+    if not spans:
+        return []
+    vectors = embed([passages[n].text[start:end] for n, (start, end) in spans])
+    wanted = content_words(question)
+    best: dict[int, Quote] = {}
+    for (n, span), cosine in zip(spans, (vectors @ question_vector).tolist(), strict=True):
+        passage = passages[n]
+        coverage = _share(wanted, content_words(passage.text[span[0] : span[1]]))
+        score = cosine + 0.5 * coverage
+        if n not in best or score > best[n].score:
+            best[n] = Quote(passage, span, score, cosine, coverage)
+    return [_widened(best[n]) for n in sorted(best)]
+
+
+def _widened(quote: Quote) -> Quote:
+    start, end = quote.span
+    text = quote.passage.text
+    following = [span for span in sentence_spans(text) if span[0] >= end]
+    while following and (end - start < 60 or text[start:end].rstrip().endswith(":")):
+        if following[0][1] - start > MAX_QUOTE_CHARS:
+            break
+        end = following.pop(0)[1]
+    end = min(end, start + MAX_QUOTE_CHARS)
+    return Quote(quote.passage, (start, end), quote.score, quote.cosine, quote.coverage)
+
+
+def boxes_of(passage: Passage, span: tuple[int, int]) -> list[dict[str, float]]:
+    """Return the boxes (points, origin top left of the page) of the lines that `span` touches."""
+    return [
+        {"page": page, "x0": x0, "y0": y0, "x1": x1, "y1": y1}
+        for start, end, page, x0, y0, x1, y1 in passage.lines
+        if start < span[1] and end > span[0]
+    ]
+
+
+# --- claims ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a claim stands, which passages say so (their numbers), and how well (0 to 100)."""
+
+    supported: bool
+    citations: tuple[int, ...]
+    support: int
+    reason: str = ""
+
+
+def split_marks(sentence: str) -> tuple[str, tuple[int, ...]]:
+    """Take the citation marks `[n]` out of a sentence; returns the plain text and the numbers."""
+    numbers = [int(part) for match in _MARK.finditer(sentence) for part in match.group(1).split(",")]
+    return _MARK.sub("", sentence).strip(), tuple(dict.fromkeys(numbers))
+
+
+def check_claim(
+    claim: str, named: Sequence[int], question: str, citations: Sequence[Citation], embed: Embed
+) -> Verdict:
+    """Check one generated sentence against the passages that the model saw.
+
+    Passages that it names come first; one that it names wrongly is replaced by the passage that does
+    support it, or dropped. Returns an unsupported verdict with the reason otherwise.
+    """
+    if _LINK.search(claim):
+        return Verdict(False, (), 0, "link")
+    ordered = sorted(citations, key=lambda citation: (citation.n not in named, citation.n))
+    reason = "no_passage"
+    for citation in ordered:
+        verdict = _check_against(claim, question, citation, embed)
+        if verdict.supported:
+            return verdict
+        reason = verdict.reason if citation.n in named or reason == "no_passage" else reason
+    return Verdict(False, (), 0, reason)
+
+
+def _check_against(claim: str, question: str, citation: Citation, embed: Embed) -> Verdict:
+    text = citation.passage.text
+    context = " ".join([text, citation.passage.heading, citation.passage.title])
+    if not numbers_in(claim) <= numbers_in(context) | (numbers_in(question) & numbers_in(context)):
+        return Verdict(False, (), 0, "number")
+    if not names_in(claim) <= words_in(context) | words_in(question):
+        return Verdict(False, (), 0, "name")
+    spans = sentence_spans(text)
+    if not spans:
+        return Verdict(False, (), 0, "no_passage")
+    vectors = embed([claim, *(text[start:end] for start, end in spans)])
+    cosines = vectors[1:] @ vectors[0]
+    nearest = int(np.argmax(cosines))
+    start, end = spans[nearest]
+    overlap = _share(content_words(claim), content_words(context))
+    if (
+        bool(_NEGATIONS & words_in(claim)) != bool(_NEGATIONS & words_in(text[start:end]))
+        and overlap > MIN_OVERLAP
+    ):
+        return Verdict(False, (), 0, "negation")
+    cosine = float(cosines[nearest])
+    if overlap < MIN_OVERLAP or (cosine < MIN_COSINE and overlap < 0.8):
+        return Verdict(False, (), 0, "claim")
+    return Verdict(True, (citation.n,), min(100, round(50 * overlap + 50 * max(cosine, 0.0))))
+
+
+def words_in(text: str) -> set[str]:
+    """Return the lower-case words, with contracted negations written out."""
+    words = {match.group().lower().replace("’", "'") for match in _WORD.finditer(text)}
+    parts = {part for word in words for part in re.split(r"['-]", word)}
+    return words | parts | ({"not"} if any(word.endswith("n't") for word in words) else set())
+
+
+def numbers_in(text: str) -> set[str]:
+    """Return the numbers in a comparable form: digits without grouping, number words as digits."""
+    digits = {_plain_number(match.group()) for match in _NUMBER.finditer(_MARK.sub("", text))}
+    return digits | {_NUMBER_WORDS[word] for word in words_in(text) if word in _NUMBER_WORDS} - {"1"}
+
+
+def names_in(text: str) -> set[str]:
+    """Return the lower-case parts of capitalised words that do not open the sentence."""
+    found = set()
+    for match in _WORD.finditer(text):
+        word = match.group()
+        if match.start() > 0 and word[0].isupper() and word.lower() not in _STOP_WORDS:
+            found |= {part for part in re.split(r"['’-]", word.lower()) if len(part) > 1}
+    return found
+
+
+def content_words(text: str) -> set[str]:
+    """Return the stems of the words that carry meaning."""
+    return {_stem(word) for word in words_in(text) if word not in _STOP_WORDS and len(word) > 1}
+
+
+def _plain_number(number: str) -> str:
+    plain = number.replace("−", "-").strip(".,:/")
+    if re.fullmatch(r"-?\d{1,3}(,\d{3})+(\.\d+)?", plain):
+        plain = plain.replace(",", "")
+    return plain.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d*0", plain) else plain
+
+
+@lru_cache(maxsize=50_000)
+def _stem(word: str) -> str:
+    stem: str = _stemmer().stemWord(word)
+    return stem
+
+
+@cache
+def _stemmer() -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer("english")
+
+
+def _share(wanted: set[str], present: set[str]) -> float:
+    return len(wanted & present) / len(wanted) if wanted else 0.0

@@ -1,0 +1,92 @@
+"""The record of one answer, written before anything of it is released (fail closed, design §4).
+
+Each method commits its event before it returns, or raises AuditUnavailable; the caller releases nothing
+until then.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from agents.events import Citation, Question, Status
+from infra.access import POLICY, AccessScope, Principal
+from infra.audit.leaf import AI, Actor, Authz, Event, EventType, Resource, Retrieved, Stage, Tokens
+from infra.audit.ledger import Ledger
+from infra.documents import Passage
+
+
+class AnswerRecord:
+    """Writes the events of one answer: asked, retrieved, segments, generated, finished."""
+
+    def __init__(self, ledger: Ledger, principal: Principal, answer_id: str) -> None:
+        self._ledger = ledger
+        self._principal = principal
+        self._answer_id = answer_id
+        self._actor: Actor | None = None
+        self._passages: tuple[Retrieved, ...] = ()
+        self._ended = False
+
+    def asked(self, question: Question) -> None:
+        """Record who asks what; the conversation that comes along is part of it."""
+        self._actor = self._ledger.identify(self._principal)
+        turns = [{"role": turn.role, "text": turn.text} for turn in question.history]
+        content = json.dumps({"question": question.text, "history": turns}, ensure_ascii=False)
+        self._write(EventType.ANSWER_ASKED, Stage.START, content=content)
+
+    def retrieved(self, scope: AccessScope, passages: Sequence[Passage]) -> None:
+        """Record which passages the answer may use, before a model sees them."""
+        self._passages = tuple(
+            Retrieved(
+                doc=passage.document_id,
+                ver=passage.version_id,
+                chunk=passage.id,
+                hash=passage.sha256,
+                rank=rank,
+            )
+            for rank, passage in enumerate(passages, start=1)
+        )
+        authz = Authz(decision="allow", policy=POLICY, epoch=0)
+        self._write(EventType.ANSWER_RETRIEVED, Stage.SEGMENT, ret=self._passages, authz=authz)
+
+    def segment(self, text: str) -> None:
+        """Record a piece of the answer that is about to be released."""
+        self._write(EventType.ANSWER_SEGMENT, Stage.SEGMENT, content=text)
+
+    def generated(
+        self, model: str, prompt: str, params: dict[str, str | int], tokens: Tokens, outcome: str
+    ) -> None:
+        """Record the model call: which model, which prompt template, how much text."""
+        ai = AI(model=model, prompt=prompt, params=params, tokens=tokens)
+        self._write(EventType.ANSWER_GENERATED, Stage.SEGMENT, ai=ai, outcome=outcome)
+
+    def finished(self, status: Status, cited: Sequence[Citation]) -> dict[str, Any]:
+        """Record how the answer ended and what it cites; returns the receipt."""
+        chunks = {citation.passage.id for citation in cited}
+        used = tuple(replace(entry, cited=int(entry.chunk in chunks)) for entry in self._passages)
+        return self._end(status.value, used)
+
+    def interrupted(self, outcome: str) -> None:
+        """Record that the answer stopped early: the reader left, or something failed."""
+        if self._actor is not None and not self._ended:
+            self._end(outcome, self._passages)
+
+    def _end(self, outcome: str, used: tuple[Retrieved, ...]) -> dict[str, Any]:
+        recorded = self._write(EventType.ANSWER_FINISHED, Stage.END, ret=used, outcome=outcome)
+        self._ended = True
+        return {"id": self._answer_id, "event": recorded.id, "leaf_hash": recorded.leaf_hash.hex()}
+
+    def _write(self, event_type: EventType, stage: Stage, *, content: str | None = None, **parts: Any) -> Any:
+        if self._actor is None:
+            raise RuntimeError("an answer begins with the question")
+        event = Event(
+            type=event_type,
+            stage=stage,
+            corr=self._answer_id,
+            actor=self._actor,
+            res=Resource(type="answer", id=self._answer_id),
+            **parts,
+        )
+        return self._ledger.record(event, content=content.encode() if content is not None else None)

@@ -1,0 +1,1 @@
+"""What people touch: the HTTP interface, the pages and the command line."""

@@ -1,0 +1,145 @@
+"""Wire the server together: open the parts, mount the routers. The only place that does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import anyio
+from fastapi import FastAPI
+
+from agents.answer import Answerer, Limits
+from agents.retrieve import Retriever
+from infra.audit.leaf import SYSTEM, Event, EventType, Stage
+from infra.audit.ledger import Sequencer
+from infra.clock import new_id
+from infra.logs import get_logger
+from infra.offline import install_tripwire
+from infra.queue import BrokerWaker, OutboxRelay, make_celery
+from infra.settings import Settings
+from infra.stores import Stores, open_stores
+from ingest.parse.limits import ParseLimits
+from ingest.worker import EmbeddedWorker
+from services import errors, health
+from services.accounts import endpoints as account_endpoints
+from services.audit import endpoints as audit_endpoints
+from services.chat import endpoints as chat_endpoints
+from services.documents import endpoints as file_endpoints
+from services.documents import job_endpoints, source_endpoints
+from services.model import ModelServer
+from services.parts import Parts
+from services.requests import RequestFrame
+from services.web import pages
+from services.web.headers import SecurityHeaders
+
+VERSION = "0.1.0"
+_log = get_logger()
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the application; its parts are opened when it starts and closed when it stops."""
+    app = FastAPI(
+        title="Strongroom",
+        version=VERSION,
+        summary="Private answers from private documents.",
+        # The stock pages load from a public CDN; ours is at /api-docs.
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan(settings),
+    )
+    errors.install(app)
+    for endpoints in (
+        health,
+        account_endpoints,
+        file_endpoints,
+        job_endpoints,
+        source_endpoints,
+        chat_endpoints,
+        audit_endpoints,
+    ):
+        app.include_router(endpoints.router)
+    pages.mount(app)
+    app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestFrame)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stores = await anyio.to_thread.run_sync(open_stores, settings)
+        try:
+            async with _running(app, settings, stores):
+                yield
+        finally:
+            stores.close()
+
+    return lifespan
+
+
+@asynccontextmanager
+async def _running(app: FastAPI, settings: Settings, stores: Stores) -> AsyncIterator[None]:
+    stores.ledger.recover()
+    sequencer = Sequencer(stores.ledger)
+    sequencer.start()
+    model = ModelServer(settings)
+    model.start()
+    worker = EmbeddedWorker(stores, settings) if settings.profile == "embedded" else None
+    relay = worker.relay if worker else _broker_relay(stores, settings)
+    await anyio.to_thread.run_sync(worker.start if worker else relay.start)
+    app.state.parts = _parts(settings, stores, model, relay)
+    # The first question should not wait for the embedder to load.
+    await anyio.to_thread.run_sync(stores.embedder.load)
+    _record(stores, EventType.SERVER_START)
+    install_tripwire(lambda kind, target: _tripped(stores, kind, target), allowed_hosts=settings.model_hosts)
+    try:
+        yield
+    finally:
+        await anyio.to_thread.run_sync(worker.stop if worker else relay.stop)
+        await model.close()
+        await anyio.to_thread.run_sync(model.stop)
+        _record(stores, EventType.SERVER_STOP)
+        sequencer.stop()
+
+
+def _parts(settings: Settings, stores: Stores, model: ModelServer, relay: OutboxRelay) -> Parts:
+    retriever = Retriever(stores.database, stores.index, stores.embedder, stores.master_key)
+    limits = Limits(
+        prompt_tokens=settings.prompt_tokens,
+        max_tokens=settings.model_max_tokens,
+        timeout_s=settings.model_timeout_s,
+    )
+    return Parts(
+        settings=settings,
+        database=stores.database,
+        master_key=stores.master_key,
+        ledger=stores.ledger,
+        files=stores.files,
+        index=stores.index,
+        embedder=stores.embedder,
+        relay=relay,
+        model=model,
+        answerer=Answerer(
+            retriever,
+            stores.embedder,
+            stores.ledger,
+            model.current,
+            limits,
+            salt_key=stores.master_key.derive("prefix cache salt"),
+        ),
+        parse_limits=ParseLimits.from_settings(settings),
+    )
+
+
+def _broker_relay(stores: Stores, settings: Settings) -> OutboxRelay:
+    return OutboxRelay(stores.database, BrokerWaker(make_celery(settings.broker_url or "")))
+
+
+def _record(stores: Stores, event: EventType) -> None:
+    stores.ledger.record(Event(event, Stage.SINGLE, new_id(), SYSTEM, outcome="ok"))
+
+
+def _tripped(stores: Stores, kind: str, target: str) -> None:
+    _log.warning("network.attempt", kind=kind, target=target)
+    event = Event(EventType.NETWORK_BLOCKED, Stage.SINGLE, new_id(), SYSTEM, outcome=f"{kind}: {target}")
+    stores.ledger.record(event)

@@ -1,0 +1,1 @@
+"""Chat completions in the OpenAI shapes, with citations that stock clients show."""

@@ -1,0 +1,5 @@
+"""`python -m services.cli`: how a detached server starts itself, whatever the console script is called."""
+
+from services.cli import main
+
+main()

@@ -1,0 +1,241 @@
+"""The commands of `strongroom`: their flags and words. What they do stands in the files beside this one.
+
+Those files are imported by the command that needs them, so that the light commands start at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
+
+import typer
+
+from infra.errors import ConfigurationError, InvalidInput, StrongroomError
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells report it."""
+OUR_MISTAKE: Final = 70
+"""EX_SOFTWARE of sysexits.h; not 1, which `audit verify` uses for a record that was tampered with."""
+UNREADABLE: Final = 4
+"""What `audit verify` ends with when it cannot look at the record, whatever the reason."""
+
+app = typer.Typer(
+    name="strongroom",
+    help="Private answers from private documents: nothing leaves the building, everything is on the record.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+models = typer.Typer(help="Language models on this machine.", no_args_is_help=True)
+audit = typer.Typer(
+    help="The record of who asked, what was read and what was answered.", no_args_is_help=True
+)
+config = typer.Typer(help="Settings.", no_args_is_help=True)
+app.add_typer(models, name="models")
+app.add_typer(audit, name="audit")
+app.add_typer(config, name="config")
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Data folder, instead of STRONGROOM_DATA_DIR.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for scripts.")]
+Small = Annotated[bool, typer.Option("--small", help="Use the lighter starter model (0.5 B parameters).")]
+Url = Annotated[str | None, typer.Option("--url", help="Address of the server, instead of STRONGROOM_URL.")]
+Key = Annotated[str | None, typer.Option("--api-key", help="API key, instead of STRONGROOM_API_KEY.")]
+
+
+def run() -> None:
+    """Run the command line; expected errors become one sentence, a hint and an exit code."""
+    try:
+        app()
+    except StrongroomError as error:
+        _end(error)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        _end(ConfigurationError(f"The system refused: {error.strerror or error}.", hint=_place(error)))
+    except Exception as error:
+        from infra.settings import environment_value
+
+        if environment_value("STRONGROOM_LOG_LEVEL") == "debug":
+            raise
+        hint = "That is our mistake. STRONGROOM_LOG_LEVEL=debug shows the details for a report."
+        message = f"Something went wrong that should not have ({type(error).__name__})."
+        _end(StrongroomError(message, hint=hint), code=OUR_MISTAKE)
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background.")] = False,
+    small: Small = False,
+    quote_only: Annotated[
+        bool, typer.Option("--quote-only", help="Answer with verbatim quotes; no language model.")
+    ] = False,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port to bind; 0 takes a free one.")
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+    report_to: Annotated[int | None, typer.Option("--report-to", hidden=True)] = None,
+) -> None:
+    """Start the server on this machine, and print its address.
+
+    The first start fetches a language model (once) and prints the link that creates the first administrator.
+    A second `up` only tells where the server is.
+    """
+    from services.cli.up import Wishes, up
+
+    up(Wishes(detach, small, quote_only or None, port, data_dir), as_json=as_json, report_to=report_to)
+
+
+@app.command()
+def down(data_dir: DataDir = None) -> None:
+    """Stop the server of this data folder, and wait until it has stopped."""
+    from services.cli.up import down
+
+    down(_settings(data_dir=data_dir))
+
+
+@app.command()
+def ingest(
+    paths: Annotated[
+        list[str], typer.Argument(help="Files, folders, or quoted patterns.", show_default=False)
+    ],
+    share: Annotated[
+        str | None,
+        typer.Option("--share", help="Who may read them, too: `everyone`, a name, or a principal id."),
+    ] = None,
+    url: Url = None,
+    api_key: Key = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Upload files and folders and follow them until they can be asked about.
+
+    Exit code 1 when a file failed. Unchanged files are recognised and not read again.
+    """
+    from services.cli.connection import connect
+    from services.cli.ingest import ingest
+
+    with connect(_settings(data_dir=data_dir, url=url), api_key=api_key) as connection:
+        if not ingest(connection, paths, share, as_json=as_json):
+            raise typer.Exit(1)
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="The question, in quotes.", show_default=False)],
+    quotes: Annotated[bool, typer.Option("--quotes", help="Verbatim quotes only.")] = False,
+    url: Url = None,
+    api_key: Key = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a question; evidence comes first, then the checked answer, then its sources."""
+    from services.cli.ask import ask
+    from services.cli.connection import connect
+
+    settings = _settings(data_dir=data_dir, url=url)
+    with connect(settings, api_key=api_key) as connection:
+        ask(connection, question, settings, quotes_only=quotes, as_json=as_json)
+
+
+@app.command()
+def status(url: Url = None, api_key: Key = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Tell how the server is, what it holds, and what it takes of this machine."""
+    from services.cli.connection import connect
+    from services.cli.status import status
+
+    settings = _settings(data_dir=data_dir, url=url)
+    with connect(settings, api_key=api_key) as connection:
+        if not status(connection, settings, as_json=as_json):
+            raise typer.Exit(1)
+
+
+@app.command()
+def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Check everything that a server needs on this machine, and say what to do about it."""
+    from services.cli.doctor import doctor
+
+    if not doctor(_settings(data_dir=data_dir), as_json=as_json):
+        raise typer.Exit(1)
+
+
+@models.command("fetch")
+def fetch_model(small: Small = False, as_json: Json = False) -> None:
+    """Fetch the starter model for this machine; it is verified by its digest, and resumed after a break."""
+    from services.cli.starter import fetch_starter
+
+    fetch_starter(_settings(), small=small, as_json=as_json)
+
+
+@models.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models on this machine and those that can be fetched."""
+    from services.cli.starter import list_models
+
+    list_models(_settings(), as_json=as_json)
+
+
+@audit.command("verify")
+def verify_record(
+    kept: Annotated[
+        Path | None,
+        typer.Option(
+            "--kept", help="A checkpoint that was kept elsewhere; shows whether records were cut off."
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Check the whole record without changing it, whether the server runs or not.
+
+    Exit code: 0 sound, 1 tampered with, 2 incomplete, 3 signed by another key, 4 unreadable.
+    """
+    from services.cli.record import verify
+
+    try:
+        code = verify(_settings(data_dir=data_dir), kept=kept, as_json=as_json)
+    except StrongroomError as error:
+        _end(error, code=UNREADABLE)
+    raise typer.Exit(code)
+
+
+@config.command("show")
+def show_config(as_json: Json = False) -> None:
+    """List every setting, its value, and whether it is the default; secrets are masked."""
+    from services.cli.configuration import show
+
+    show(_settings(), as_json=as_json)
+
+
+@app.command()
+def openapi() -> None:
+    """Print the HTTP interface as an OpenAPI document, without starting anything."""
+    from services.cli.interface import print_openapi
+
+    print_openapi(_settings())
+
+
+def _settings(**flags: Any) -> Settings:
+    from services.cli.configuration import load_settings
+
+    return load_settings(**flags)
+
+
+def _end(error: StrongroomError, *, code: int | None = None) -> NoReturn:
+    from services.cli.terminal import print_error
+
+    print_error(error)
+    if code is None:
+        code = 2 if isinstance(error, InvalidInput) else 1
+    sys.exit(code)
+
+
+def _place(error: OSError) -> str | None:
+    return f"It was about {error.filename}." if error.filename else None

@@ -1,0 +1,124 @@
+"""What endpoints depend on: the parts, the person, their scope, the request's id."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+
+from infra.access import AccessScope, Principal, Role, scope_of
+from infra.accounts import principal_of_key, principal_of_session
+from infra.database.tables import User
+from infra.errors import NotAuthenticated, NotPermitted
+from services.parts import Parts
+
+COOKIE: Final = "__Host-strongroom"
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_bearer = HTTPBearer(auto_error=False, description="An API key, `sr-…`.")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Who is asking: their principal, and what to call them."""
+
+    principal: Principal
+    name: str
+    email: str | None
+
+    @property
+    def id(self) -> str:
+        """The account's id."""
+        return self.principal.user_id
+
+    @property
+    def roles(self) -> frozenset[Role]:
+        """The account's roles."""
+        return self.principal.roles
+
+
+def parts_of(request: Request) -> Parts:
+    """Return the opened parts of this server."""
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+def request_id(request: Request) -> str:
+    """Return this request's id, which ties its records together."""
+    found: str = request.state.request_id
+    return found
+
+
+PartsDep = Annotated[Parts, Depends(parts_of)]
+RequestId = Annotated[str, Depends(request_id)]
+
+
+def _optional_person(
+    request: Request, parts: PartsDep, _scheme: Annotated[object, Depends(_bearer)]
+) -> Person | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    cookie = request.cookies.get(COOKIE)
+    with parts.database.read() as session:
+        if scheme:
+            principal = principal_of_key(session, secret.strip()) if scheme.lower() == "bearer" else None
+        elif cookie:
+            _refuse_cross_site(request)
+            principal = principal_of_session(session, cookie)
+        else:
+            principal = None
+        if principal is None:
+            return None
+        user = session.get_one(User, principal.user_id)
+        return Person(principal=principal, name=user.name, email=user.email)
+
+
+def _refuse_cross_site(request: Request) -> None:
+    """Refuse a write that another site's page makes with this browser's cookie.
+
+    Browsers say where a request comes from (Fetch Metadata, W3C); older ones send Origin. A write that
+    says neither is refused as well.
+    """
+    if request.method in _SAFE_METHODS:
+        return
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin", "")
+    same = (
+        site == "same-origin" if site is not None else urlsplit(origin).netloc == request.headers.get("host")
+    )
+    if not same:
+        raise NotPermitted("This request came from another site.")
+
+
+def _person(person: Annotated[Person | None, Depends(_optional_person)]) -> Person:
+    if person is None:
+        raise NotAuthenticated("Sign in, or send an API key.", hint="Authorization: Bearer sr-…")
+    return person
+
+
+OptionalPerson = Annotated[Person | None, Depends(_optional_person)]
+CurrentPerson = Annotated[Person, Depends(_person)]
+
+
+def _scope(person: CurrentPerson) -> AccessScope:
+    return scope_of(person.principal)
+
+
+Scope = Annotated[AccessScope, Depends(_scope)]
+
+
+def with_role(role: Role) -> Callable[[Person], Person]:
+    """Return a dependency that lets only people with `role` pass."""
+
+    def check(person: CurrentPerson) -> Person:
+        if role not in person.roles:
+            raise NotPermitted(f"This is for people with the role {role}.")
+        return person
+
+    return check
+
+
+Admin = Annotated[Person, Depends(with_role(Role.ADMIN))]
+Auditor = Annotated[Person, Depends(with_role(Role.AUDITOR))]

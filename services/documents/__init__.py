@@ -1,0 +1,1 @@
+"""Files: upload, list, share, delete; the jobs that read them; the places that citations point to."""

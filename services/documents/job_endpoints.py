@@ -1,0 +1,111 @@
+"""`/v1/jobs`: follow, cancel and retry ingestion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import anyio
+from fastapi import APIRouter
+from sqlalchemy.orm import Session
+from sse_starlette import EventSourceResponse
+
+from infra.access import AccessScope
+from infra.database.tables import Document, Job
+from infra.errors import NotFound
+from ingest import jobs
+from services.deps import CurrentPerson, PartsDep, Scope
+from services.parts import Parts
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+POLL_S: Final = 0.25
+
+
+@router.get("")
+def list_jobs(parts: PartsDep, scope: Scope, active: bool = False) -> dict[str, Any]:
+    """List the jobs of readable files, newest first."""
+    with parts.database.read() as session:
+        found = [
+            job_object(job, document) for job, document in jobs.list_jobs(session, scope, active_only=active)
+        ]
+    return {"object": "list", "data": found}
+
+
+@router.get("/{job_id}")
+def get_job(job_id: str, parts: PartsDep, scope: Scope) -> dict[str, Any]:
+    """Describe one job."""
+    return _read(parts, scope, job_id)
+
+
+@router.post("/{job_id}/cancel")
+def cancel_job(job_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
+    """Stop a job that has not ended; what it had stored is removed."""
+    with parts.database.write() as session:
+        job, document = _own(session, scope, job_id, person.principal.principal_id)
+        return job_object(jobs.cancel(session, job), document)
+
+
+@router.post("/{job_id}/retry")
+def retry_job(job_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
+    """Queue a job again that did not succeed."""
+    with parts.database.write() as session:
+        job, document = _own(session, scope, job_id, person.principal.principal_id)
+        answer = job_object(jobs.retry(session, job), document)
+    parts.relay.kick()
+    return answer
+
+
+@router.get("/{job_id}/events")
+async def follow_job(job_id: str, parts: PartsDep, scope: Scope) -> EventSourceResponse:
+    """Stream the job at every change, until it has ended."""
+    first = await anyio.to_thread.run_sync(_read, parts, scope, job_id)
+    return EventSourceResponse(_changes(parts, scope, first))
+
+
+async def _changes(
+    parts: Parts, scope: AccessScope, current: dict[str, Any]
+) -> AsyncIterator[dict[str, str]]:
+    yield {"event": "job", "data": json.dumps(current)}
+    while current["state"] not in jobs.FINAL_STATES:
+        await anyio.sleep(POLL_S)
+        try:
+            latest = await anyio.to_thread.run_sync(_read, parts, scope, current["id"])
+        except NotFound:
+            return  # The file was deleted, or is no longer shared.
+        if latest != current:
+            current = latest
+            yield {"event": "job", "data": json.dumps(current)}
+
+
+def _read(parts: Parts, scope: AccessScope, job_id: str) -> dict[str, Any]:
+    with parts.database.read() as session:
+        return job_object(*jobs.get_job(session, scope, job_id))
+
+
+def _own(session: Session, scope: AccessScope, job_id: str, principal_id: str) -> tuple[Job, Document]:
+    job, document = jobs.get_job(session, scope, job_id)
+    if document.owner != principal_id:
+        raise NotFound("There is no such job.")
+    return job, document
+
+
+def job_object(job: Job, document: Document) -> dict[str, Any]:
+    """Return a job as people see it; `done` and `total` count pages while parsing, then passages."""
+    failed = job.reason_code is not None
+    return {
+        "id": job.id,
+        "object": "job",
+        "kind": job.kind,
+        "file_id": job.document_id,
+        "filename": document.name,
+        "state": job.state,
+        "stage": job.stage,
+        "done": job.done,
+        "total": job.total,
+        "attempt": job.attempt,
+        "passages": job.passages,
+        "reason": {"code": job.reason_code, "message": job.reason, "hint": job.hint} if failed else None,
+        "created_at": job.created_at,
+        "updated_at": job.updated_at,
+    }

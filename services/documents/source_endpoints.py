@@ -1,0 +1,82 @@
+"""`/v1/sources`: the place a citation points to, with access checked again."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Response
+
+from agents.citations import boxes_of
+from infra.access import AccessScope
+from infra.database.tables import DocumentVersion
+from infra.documents import Passage, open_passages, version_key
+from infra.errors import NotFound
+from ingest.parse.detect import PDF
+from ingest.parse.sandbox import render_page_in_child
+from services.deps import CurrentPerson, PartsDep, RequestId, Scope
+from services.documents.places import place_label
+from services.documents.service import record_opened
+from services.parts import Parts
+
+router = APIRouter(prefix="/v1/sources", tags=["sources"])
+IMAGE_SCALE: Final = 1.6
+"""Pixels per point of a page image: 115 dots per inch, readable and below 300 KB for a text page."""
+
+
+@router.get("/{citation_id}")
+def get_source(
+    citation_id: str,
+    parts: PartsDep,
+    person: CurrentPerson,
+    scope: Scope,
+    corr: RequestId,
+    start: Annotated[int, Query(ge=0)] = 0,
+    end: Annotated[int, Query(ge=0)] = 0,
+) -> dict[str, Any]:
+    """Return the cited passage; `start` and `end` mark the quote within it (characters)."""
+    passage = _passage(parts, scope, citation_id)
+    record_opened(parts, person, corr, "source", passage.id, passage.version_id)
+    span = (min(start, len(passage.text)), min(max(start, end), len(passage.text)))
+    page = passage.place.get("page")
+    image = {"url": f"/v1/sources/{passage.id}/page.png", "scale": IMAGE_SCALE}
+    return {
+        "id": passage.id,
+        "object": "source",
+        "file": {"id": passage.document_id, "name": passage.document_name},
+        "version": {"id": passage.version_id, "number": passage.version_number},
+        "chunk_hash": passage.sha256,
+        "page": page,
+        "place": place_label(passage),
+        "heading": passage.heading or None,
+        "text": passage.text,
+        "quote": passage.text[span[0] : span[1]],
+        "span": list(span),
+        "boxes": boxes_of(passage, span),
+        "page_image": image if passage.media_type == PDF and page is not None else None,
+        "media_type": passage.media_type,
+    }
+
+
+@router.get("/{citation_id}/page.png", response_class=Response)
+def get_page_image(
+    citation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
+) -> Response:
+    """Return the cited PDF page as a picture, drawn in a child process under the parser's limits."""
+    passage = _passage(parts, scope, citation_id)
+    page = passage.place.get("page")
+    if passage.media_type != PDF or page is None:
+        raise NotFound("This source has no page image.")
+    with parts.database.read() as session:
+        version = session.get_one(DocumentVersion, passage.version_id)
+    record_opened(parts, person, corr, "page", passage.id, passage.version_id)
+    stored = parts.files.read(version.id, version_key(parts.master_key, version))
+    image = render_page_in_child(stored, page=page, scale=IMAGE_SCALE, limits=parts.parse_limits)
+    return Response(image, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+def _passage(parts: Parts, scope: AccessScope, citation_id: str) -> Passage:
+    with parts.database.read() as session:
+        found = open_passages(session, scope, [citation_id], parts.master_key, current_only=False)
+    if not found:
+        raise NotFound("There is no such source.")
+    return found[0]

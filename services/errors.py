@@ -1,0 +1,103 @@
+"""Our errors become HTTP here, once, in the OpenAI error envelope."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from infra.errors import (
+    AuditUnavailable,
+    Conflict,
+    InvalidInput,
+    ModelUnavailable,
+    NotAuthenticated,
+    NotFound,
+    NotPermitted,
+    StrongroomError,
+    Throttled,
+    TooLarge,
+    UnreadableFile,
+)
+from infra.files import StorageFull
+from infra.logs import get_logger
+from infra.vectors import IndexUnavailable
+
+_STATUS: dict[type[StrongroomError], int] = {
+    InvalidInput: 400,
+    UnreadableFile: 422,
+    NotAuthenticated: 401,
+    NotPermitted: 403,
+    NotFound: 404,
+    Conflict: 409,
+    TooLarge: 413,
+    Throttled: 429,
+    AuditUnavailable: 503,
+    ModelUnavailable: 503,
+    IndexUnavailable: 503,
+    StorageFull: 507,
+}
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    429: "rate_limit_error",
+}
+
+_log = get_logger()
+
+
+def envelope(error: StrongroomError) -> dict[str, Any]:
+    """Return the OpenAI error envelope, with our hint beside it."""
+    status = status_of(error)
+    return {
+        "error": {
+            "message": error.message,
+            "type": _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error"),
+            "code": error.code,
+            "param": error.param,
+            "hint": error.hint,
+        }
+    }
+
+
+def status_of(error: StrongroomError) -> int:
+    """Return the HTTP status for one of our errors; the nearest class decides."""
+    return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every failure with the envelope."""
+
+    @app.exception_handler(StrongroomError)
+    async def _ours(_request: Request, error: StrongroomError) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None
+        return JSONResponse(envelope(error), status_of(error), headers=headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def _malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path"})
+        if first["type"] == "json_invalid":
+            return JSONResponse(envelope(InvalidInput("The request body is not valid JSON.")), 400)
+        message = f"{where}: {first['msg']}" if where else str(first["msg"])
+        return JSONResponse(envelope(InvalidInput(message, param=where or None)), 400)
+
+    @app.exception_handler(HTTPException)
+    async def _plain(_request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 404:
+            return JSONResponse(envelope(NotFound("There is nothing at this address.")), 404)
+        wrapped = InvalidInput(str(error.detail))
+        return JSONResponse(envelope(wrapped), error.status_code, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        _log.error(
+            "request.failed", request=request.state.request_id, error=type(error).__name__, exc_info=error
+        )
+        message = "Something went wrong on our side; nothing was lost."
+        hint = f"Tell your administrator this request id: {request.state.request_id}"
+        return JSONResponse(envelope(StrongroomError(message, hint=hint)), 500)

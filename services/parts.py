@@ -1,0 +1,34 @@
+"""The opened parts of a running server, handed to the endpoints through `app.state.parts`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.answer import Answerer
+from infra.audit.ledger import Ledger
+from infra.database import Database
+from infra.embeddings import Embedder
+from infra.files import FileStore
+from infra.keys import MasterKey
+from infra.queue import OutboxRelay
+from infra.settings import Settings
+from infra.vectors import VectorIndex
+from ingest.parse.limits import ParseLimits
+from services.model import ModelServer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything an endpoint may need; opened and closed by `services.app`."""
+
+    settings: Settings
+    database: Database
+    master_key: MasterKey
+    ledger: Ledger
+    files: FileStore
+    index: VectorIndex
+    embedder: Embedder
+    relay: OutboxRelay
+    model: ModelServer
+    answerer: Answerer
+    parse_limits: ParseLimits

@@ -1,0 +1,85 @@
+// What the server's terms, numbers and times are called on the page.
+
+const WHEN = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const WHEN_EXACTLY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+const DAY = new Intl.DateTimeFormat(undefined, { dateStyle: "medium" });
+const COUNT = new Intl.NumberFormat();
+
+// OpenAI-shaped objects carry seconds, our own milliseconds; no date we show lies before 1973 in either.
+function dateOf(time) {
+  return new Date(time < 1e11 ? time * 1000 : time);
+}
+
+export const when = (time) => WHEN.format(dateOf(time));
+export const whenExactly = (time) => WHEN_EXACTLY.format(dateOf(time));
+export const day = (time) => DAY.format(dateOf(time));
+export const count = (number) => COUNT.format(number);
+
+/** “1 passage”, “2 passages”. */
+export function plural(number, one, many = `${one}s`) {
+  return `${COUNT.format(number)} ${number === 1 ? one : many}`;
+}
+
+/** Bytes as people write them. */
+export function size(bytes) {
+  const units = ["B", "KB", "MB", "GB"];
+  const step = bytes < 1 ? 0 : Math.min(units.length - 1, Math.floor(Math.log(bytes) / Math.log(1000)));
+  const value = bytes / 1000 ** step;
+  return `${value.toLocaleString(undefined, { maximumFractionDigits: value < 10 && step > 0 ? 1 : 0 })} ${units[step]}`;
+}
+
+const STAGES = {
+  queued: "Waiting its turn",
+  parse: "Reading the file",
+  chunk: "Finding its passages",
+  embed: "Learning its meaning",
+  index: "Adding it to the index",
+  done: "Ready",
+};
+
+/** What a job is doing, e.g. “Learning its meaning · 32 of 120”. */
+export function jobStage(job) {
+  if (job.state === "queued") return STAGES.queued;
+  const stage = STAGES[job.stage] ?? job.stage;
+  return job.total ? `${stage} · ${count(job.done)} of ${count(job.total)}` : stage;
+}
+
+const EVENTS = {
+  "server.start": "Server started",
+  "server.stop": "Server stopped",
+  "ledger.recovered": "Record recovered after a start",
+  "signin.ok": "Signed in",
+  "signin.failed": "Sign-in refused",
+  "signin.ended": "Signed out",
+  "account.created": "Account created",
+  "account.changed": "Account changed",
+  "account.disabled": "Account closed",
+  "invitation.created": "Invitation created",
+  "key.created": "API key created",
+  "key.revoked": "API key revoked",
+  "group.created": "Group created",
+  "group.changed": "Group changed",
+  "group.deleted": "Group removed",
+  "file.uploaded": "Document uploaded",
+  "file.parsed": "Document read",
+  "file.shared": "Document shared",
+  "file.unshared": "Sharing ended",
+  "file.deleted": "Document deleted",
+  "source.opened": "Source opened",
+  "answer.asked": "Question asked",
+  "answer.retrieved": "Passages chosen",
+  "answer.generated": "Model called",
+  "answer.segment": "Part of an answer released",
+  "answer.finished": "Answer ended",
+  "search.performed": "Searched",
+  "feedback.given": "Answer judged",
+  "audit.read": "Record read",
+  "audit.exported": "Record copied",
+  "audit.verified": "Record verified",
+  "subject.erased": "Person’s content erased",
+  "refused": "Request refused",
+  "network.blocked": "Outside connection stopped",
+};
+
+/** A ledger event's type in words; the type itself when it is a newer one. */
+export const eventName = (type) => EVENTS[type] ?? type;
