@@ -41,4 +41,17 @@ class Retriever:
         hits = self.index.search(scope, vector.tolist(), question, limit=max(limit, CANDIDATES))
         with self.database.read() as session:
             passages = open_passages(session, scope, [hit.id for hit in hits], self.master_key)
-        return Found(passages=passages[:limit], question_vector=vector)
+        return Found(passages=_one_a_page(passages)[:limit], question_vector=vector)
+
+
+def _one_a_page(passages: list[Passage]) -> list[Passage]:
+    """Keep the best passage of each page, so that five citations are five places to look at."""
+    seen: set[tuple[str, object]] = set()
+    kept = []
+    for passage in passages:
+        page = passage.place.get("page")
+        place = (passage.version_id, page if page is not None else passage.id)
+        if place not in seen:
+            seen.add(place)
+            kept.append(passage)
+    return kept

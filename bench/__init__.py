@@ -1,0 +1,1 @@
+"""Reproducible measurements; their figures stand in bench/README.md."""
