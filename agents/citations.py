@@ -26,12 +26,14 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 
 MIN_OVERLAP: Final = 0.5
 MIN_COSINE: Final = 0.60
+CERTAIN_OVERLAP: Final = 0.8
 MAX_QUOTE_CHARS: Final = 420
 _MIN_SENTENCE_CHARS: Final = 12
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d.,:/]*\d|\d")
 _MARK = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_CELL: Final = " | "
 _LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\w", re.IGNORECASE)
 _NEGATIONS: Final = frozenset("no not never none nobody nothing neither nor without cannot".split())
 _NUMBER_WORDS: Final = {
@@ -160,29 +162,60 @@ def check_claim(
 
 
 def _check_against(claim: str, question: str, citation: Citation, embed: Embed) -> Verdict:
-    text = citation.passage.text
-    context = " ".join([text, citation.passage.heading, citation.passage.title])
-    if not numbers_in(claim) <= numbers_in(context) | (numbers_in(question) & numbers_in(context)):
-        return Verdict(False, (), 0, "number")
-    if not names_in(claim) <= words_in(context) | words_in(question):
-        return Verdict(False, (), 0, "name")
-    spans = sentence_spans(text)
-    if not spans:
-        return Verdict(False, (), 0, "no_passage")
-    vectors = embed([claim, *(text[start:end] for start, end in spans)])
+    passage = citation.passage
+    context = f"{passage.text} {passage.heading} {passage.title}"
+    reason = _wrong_details(claim, question, passage.text, context)
+    if reason:
+        return Verdict(False, (), 0, reason)
+    spans = sentence_spans(passage.text)
+    vectors = embed([claim, *(passage.text[start:end] for start, end in spans)])
     cosines = vectors[1:] @ vectors[0]
-    nearest = int(np.argmax(cosines))
-    start, end = spans[nearest]
-    overlap = _share(content_words(claim), content_words(context))
-    if (
-        bool(_NEGATIONS & words_in(claim)) != bool(_NEGATIONS & words_in(text[start:end]))
-        and overlap > MIN_OVERLAP
-    ):
+    nearest = passage.text[slice(*spans[int(np.argmax(cosines))])]
+    cosine, overlap = float(np.max(cosines)), _share(content_words(claim), content_words(context))
+    if overlap > MIN_OVERLAP and _is_negated(claim) != _is_negated(nearest):
         return Verdict(False, (), 0, "negation")
-    cosine = float(cosines[nearest])
-    if overlap < MIN_OVERLAP or (cosine < MIN_COSINE and overlap < 0.8):
+    if overlap < MIN_OVERLAP or (cosine < MIN_COSINE and overlap < CERTAIN_OVERLAP):
         return Verdict(False, (), 0, "claim")
     return Verdict(True, (citation.n,), min(100, round(50 * overlap + 50 * max(cosine, 0.0))))
+
+
+def _wrong_details(claim: str, question: str, text: str, context: str) -> str | None:
+    """Name the kind of detail in the claim that the passage does not state; None when it states them all."""
+    if not text.strip():
+        return "no_passage"
+    numbers = numbers_in(claim)
+    if not numbers <= numbers_in(context):
+        return "number"
+    if not all(_belongs(number, claim, question, text) for number in numbers & numbers_in(text)):
+        return "number"
+    if not names_in(claim) <= words_in(context) | words_in(question):
+        return "name"
+    return None
+
+
+def _is_negated(text: str) -> bool:
+    return not _NEGATIONS.isdisjoint(words_in(text))
+
+
+def _belongs(number: str, claim: str, question: str, text: str) -> bool:
+    """Say whether the passage states `number` about the thing in question, not about its neighbour.
+
+    The sentence with the number, together with the one before it, shares a content word with question and
+    claim; a table row stands alone and shares one with the question itself.
+    """
+    if number in numbers_in(question):
+        return True
+    asked, said = content_words(question), content_words(question) | content_words(claim)
+    before = ""
+    for start, end in sentence_spans(text):
+        sentence = text[start:end]
+        if number in numbers_in(sentence):
+            is_row = _CELL in sentence
+            words = content_words(sentence if is_row else f"{before} {sentence}")
+            if words & ((asked if is_row else said) - {number}):
+                return True
+        before = sentence
+    return False
 
 
 def words_in(text: str) -> set[str]:

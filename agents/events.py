@@ -39,13 +39,18 @@ class Question:
 
 @dataclass(frozen=True)
 class Citation:
-    """A verbatim quote and its place. `span` is its character range in the passage; `support` is 0 to 100."""
+    """A verbatim quote and its place.
+
+    `span` is its character range in the passage; `support` is 0 to 100; `shown` says that it is near enough
+    to the question to stand with the best one.
+    """
 
     n: int
     passage: Passage
     quote: str
     span: tuple[int, int]
     support: int
+    shown: bool = True
     boxes: list[dict[str, float]] = field(default_factory=list)
 
 

@@ -54,6 +54,7 @@ def _ingest(person: Person, files: list[Path]) -> None:
 
 def _questions(person: Person, data: Path, *, with_model: bool) -> None:
     listed = _listed_pages(data / "qrels.tsv")
+    model = "strongroom" if with_model else "strongroom-quote"
     ranks: list[int | None] = []
     waits: list[float] = []
     outcomes: dict[str, int] = defaultdict(int)
@@ -61,7 +62,7 @@ def _questions(person: Person, data: Path, *, with_model: bool) -> None:
     for line in (data / "queries.jsonl").read_text().splitlines():
         query = json.loads(line)
         started = time.monotonic()
-        answer = ask(person.client, query["text"], model="strongroom" if with_model else "strongroom-quote")
+        answer = ask(person.client, query["text"], model=model)
         waits.append(time.monotonic() - started)
         rank = _first_listed(answer, listed[query["id"]])
         ranks.append(rank)
@@ -89,7 +90,9 @@ def _first_listed(answer: dict[str, Any], pages: set[str]) -> int | None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--model", action="store_true", help="ask the generating assistant")
     return parser.parse_args()

@@ -13,7 +13,7 @@ from typing import Final
 _END = re.compile(r"[.!?…。！？][\"'”’)\]]*\s+(?=[\"'“‘(\[]*[^\W_a-z])|\n+")
 _LAST_WORD = re.compile(r"([\w.]+)\.\W*$")
 _ABBREVIATIONS: Final = frozenset(
-    "e.g i.e etc dr mr mrs ms prof st vs no nos art sec fig vol approx inc ltd co dept tel p pp u.s u.k".split()
+    "e.g i.e etc dr mr mrs ms prof st vs no nos art sec fig vol approx inc ltd co tel p pp u.s u.k".split()
 )
 
 

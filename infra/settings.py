@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     )
     url: str | None = Field(
         None,
-        description="Server that commands such as `ask` talk to; default: the one running on the data folder.",
+        description="Server that commands such as `ask` talk to; default: the one on the data folder.",
     )
     replica: str = Field("local", description="Name of this server in the ledger (`src`).")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     )
     model_max_tokens: int = Field(220, ge=16, description="Longest generated answer, in tokens.")
     prompt_tokens: int = Field(
-        700, ge=200, description="Budget for passages in one prompt, in tokens; raise it with a fast model."
+        450, ge=200, description="Budget for passages in one prompt, in tokens; raise it with a fast model."
     )
     quote_only: bool = Field(
         False, description="Answer with verbatim quotes only and start no language model."

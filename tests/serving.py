@@ -53,7 +53,8 @@ class Server:
     def start(self) -> Server:
         """Start the server and wait until it is ready; raises RuntimeError with its output otherwise."""
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "services.cli", "up", "--port", "0", "--data-dir", str(self.data_dir)]
+        command = [sys.executable, "-m", "services.cli", "up", "--port", "0"]
+        command += ["--data-dir", str(self.data_dir)]
         log = self.data_dir / "test-server.log"
         with log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -133,7 +134,9 @@ def finished_job(client: httpx2.Client, job_id: str, *, within_s: float = 120.0)
     raise TimeoutError(f"job {job_id} has not ended: {job}")
 
 
-def ask(client: httpx2.Client, question: str, *, model: str = "strongroom-quote", **extra: Any) -> dict[str, Any]:
+def ask(
+    client: httpx2.Client, question: str, *, model: str = "strongroom-quote", **extra: Any
+) -> dict[str, Any]:
     """Ask one question and return the whole completion; raises for a refusal."""
     body = {"model": model, "messages": [{"role": "user", "content": question}], **extra}
     answer = client.post("/v1/chat/completions", json=body)

@@ -148,6 +148,7 @@ class Transcript:
             "box": citation.boxes[0] if citation.boxes else None,
             "quote": citation.quote,
             "support": citation.support,
+            "shown": citation.shown,
             "span": list(citation.span),
             "url": self._url(citation),
         }
