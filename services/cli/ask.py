@@ -49,7 +49,7 @@ class _Reader:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._citations: list[dict[str, Any]] = []
-        self._is_writing = False
+        self._written = ""
 
     def read(self, chunks: Iterator[dict[str, Any]]) -> None:
         """Print the chunks as they come; a spinner shows the seconds while nothing does."""
@@ -73,19 +73,20 @@ class _Reader:
             self._console.print(f"    “{plain(' '.join(citation['quote'].split()))}”\n", soft_wrap=True)
 
     def _write(self, text: str) -> None:
-        self._is_writing = True
+        self._written += text
         # The terminal wraps; a width of ours would break sentences that share a line.
         self._console.print(text, end="", soft_wrap=True)
 
     def _finish(self, last: dict[str, Any]) -> None:
-        if self._is_writing:
+        if self._written:
             self._console.print("\n")
         sources = last.get("x_citations") or self._citations
         if sources:
             self._console.print(_source_table(sources))
         answer = last.get("x_answer", {})
         words = plain(answer.get("message") or _OUTCOMES.get(answer.get("status"), ""))
-        self._console.print(f"\n{words}" if words else "", style="bold", soft_wrap=True)
+        if words and words not in self._written:
+            self._console.print(f"\n{words}", style="bold", soft_wrap=True)
         if answer.get("dropped"):
             self._console.print(f"Sentences withheld for lack of support: {answer['dropped']}")
 

@@ -15,7 +15,7 @@ import psutil
 from infra.errors import StrongroomError
 from infra.network import private_sync_client
 from services.cli.reports import Ready, Reporter, follow
-from services.cli.running import RunningServer, find_server, is_claimed
+from services.cli.running import RunningServer, find_server, is_claimed, private_folder
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -30,7 +30,7 @@ def start_detached(flags: list[str], settings: Settings, reporter: Reporter) -> 
 
     Its log is `logs/server.log` under the data folder. Raises StrongroomError with the server's reason.
     """
-    log_file = settings.data_dir / "logs" / "server.log"
+    log_file = private_folder(settings.data_dir, "logs") / "server.log"
     reader, writer = os.pipe()
     process = _spawn([*flags, "--report-to", str(writer)], log_file, writer)
     os.close(writer)
@@ -92,7 +92,6 @@ def answers_at(url: str, settings: Settings) -> bool:
 
 
 def _spawn(flags: list[str], log_file: Path, report_to: int) -> subprocess.Popen[bytes]:
-    log_file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         # The program is this one, and the flags are our own; no shell reads them.

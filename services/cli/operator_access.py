@@ -9,7 +9,6 @@ from sqlalchemy import select
 from infra.accounts import (
     create_key,
     ensure_service_account,
-    hash_secret,
     invite_first_admin,
     principal_of_key,
 )
@@ -17,6 +16,7 @@ from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
 from infra.clock import new_id
 from infra.database.tables import User
 from infra.stores import open_database, open_ledger
+from services.cli.first_link import record_invitation
 from services.cli.operator_key import read_operator_key, write_operator_key
 
 if TYPE_CHECKING:
@@ -41,7 +41,9 @@ def prepare_access(settings: Settings) -> str | None:
     try:
         with database.write() as session:
             secret = None if known and principal_of_key(session, known) else _new_key(session, ledger)
-            token = _first_link(session, ledger)
+            token = invite_first_admin(session)
+            if token is not None:
+                record_invitation(session, ledger, token)
         if secret is not None:
             write_operator_key(settings.data_dir, secret)
         return token
@@ -61,15 +63,5 @@ def _new_key(session: Session, ledger: Ledger) -> str:
     return secret
 
 
-def _first_link(session: Session, ledger: Ledger) -> str | None:
-    token = invite_first_admin(session)
-    if token is not None:
-        what = Resource("invitation", hash_secret(token)[:16])
-        _record(session, ledger, EventType.INVITATION_CREATED, new_id(), what, outcome="first administrator")
-    return token
-
-
-def _record(
-    session: Session, ledger: Ledger, event: EventType, corr: str, what: Resource, *, outcome: str = "ok"
-) -> None:
-    ledger.record_in(session, Event(event, Stage.SINGLE, corr, SYSTEM, res=what, outcome=outcome))
+def _record(session: Session, ledger: Ledger, event: EventType, corr: str, what: Resource) -> None:
+    ledger.record_in(session, Event(event, Stage.SINGLE, corr, SYSTEM, res=what, outcome="ok"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from services.cli.running import private_folder
+
 
 def operator_key_file(data_dir: Path) -> Path:
     """Return the file that holds the key of the person who runs this machine."""
@@ -21,8 +23,8 @@ def read_operator_key(data_dir: Path) -> str | None:
 
 def write_operator_key(data_dir: Path, secret: str) -> None:
     """Keep the key (mode 0600), in place of an earlier one."""
+    private_folder(data_dir, "keys")
     path = operator_key_file(data_dir)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_suffix(".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:

@@ -37,7 +37,8 @@ def verify(settings: Settings, *, kept: Path | None, as_json: bool) -> int:
             report = verify_live(ledger, kept_note=kept.read_text() if kept else None)
     except (NotFound, ConfigurationError) as error:
         return _unreadable(error)
-    except (SQLAlchemyError, OSError, UnicodeDecodeError) as error:
+    except (SQLAlchemyError, OSError, TypeError, ValueError) as error:
+        # A stored value of a kind that is never written here fails while it is read, before any check.
         reason = f"The record cannot be read ({type(error).__name__})."
         return _unreadable(ConfigurationError(reason, hint="Restore it from a backup, and check that."))
     if as_json:

@@ -71,7 +71,7 @@ class PipeReporter:
     def __init__(self, descriptor: int) -> None:
         # Nothing that this server starts shall hold the pipe open.
         os.set_inheritable(descriptor, False)
-        self._pipe: IO[str] = os.fdopen(descriptor, "w")
+        self._descriptor = descriptor
 
     def step(self, text: str) -> None:
         """Write the step."""
@@ -80,7 +80,7 @@ class PipeReporter:
     def ready(self, ready: Ready) -> None:
         """Write the end of the start; the pipe is closed after it."""
         self._write({"ready": asdict(ready)})
-        self._pipe.close()
+        os.close(self._descriptor)
 
     def failed(self, error: StrongroomError) -> None:
         """Write why there will be no server."""
@@ -88,9 +88,8 @@ class PipeReporter:
 
     def _write(self, line: dict[str, object]) -> None:
         try:
-            self._pipe.write(json.dumps(line) + "\n")
-            self._pipe.flush()
-        except (BrokenPipeError, ValueError):
+            os.write(self._descriptor, json.dumps(line).encode() + b"\n")
+        except BrokenPipeError:
             return  # The starting command was interrupted; the server goes on.
 
 

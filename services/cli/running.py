@@ -50,8 +50,7 @@ class Claim:
 
 def claim(data_dir: Path) -> Claim | None:
     """Take the data folder for this process; None when another one serves it."""
-    folder = data_dir / "run"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = private_folder(data_dir, "run")
     descriptor = os.open(folder / "server.lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + _LOOKS_PATIENCE_S
     while not _lock(descriptor, fcntl.LOCK_EX):
@@ -61,6 +60,14 @@ def claim(data_dir: Path) -> Claim | None:
         time.sleep(0.05)
     (folder / "server.json").unlink(missing_ok=True)
     return Claim(descriptor, folder)
+
+
+def private_folder(data_dir: Path, name: str) -> Path:
+    """Return a folder of the data folder; what is missing of both is made for this account only."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder = data_dir / name
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
 
 
 def is_claimed(data_dir: Path) -> bool:

@@ -10,9 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from infra.errors import ConfigurationError, Conflict, StrongroomError
+from infra.errors import AddressRefused, ConfigurationError, Conflict, StrongroomError
 from infra.network import check_private_url
-from services.cli.operator_access import prepare_access
 from services.cli.reports import Ready, Reporter
 from services.cli.running import claim
 
@@ -35,6 +34,8 @@ def serve(settings: Settings, reporter: Reporter) -> None:
     held = claim(settings.data_dir)
     if held is None:
         raise Conflict("Another server has this data folder.", hint="`strongroom status` tells where.")
+    from services.cli.operator_access import prepare_access
+
     try:
         with _listener(settings) as listener:
             url = _address(settings.host, listener)
@@ -54,7 +55,12 @@ def serve(settings: Settings, reporter: Reporter) -> None:
 def check_model_address(settings: Settings) -> None:
     """Refuse a language model outside the private network, before anything is opened."""
     if settings.model_base_url and not settings.quote_only:
-        check_private_url(settings.model_base_url, settings.model_hosts)
+        try:
+            check_private_url(settings.model_base_url, settings.model_hosts)
+        except AddressRefused as error:
+            raise ConfigurationError(
+                f"STRONGROOM_MODEL_BASE_URL is refused. {error.message}", hint=error.hint
+            ) from error
 
 
 def _listener(settings: Settings) -> socket.socket:

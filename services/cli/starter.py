@@ -87,9 +87,9 @@ def list_models(settings: Settings, *, as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("model", "size", "state", "note", box=None, pad_edge=False)
+    table = Table("size", "state", "model", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(row["name"], in_words(row["bytes"]), row["state"], row["note"])
+        table.add_row(in_words(row["bytes"]), row["state"], f"{row['name']}\n{row['note']}".strip())
     answers().print(table)
 
 

@@ -10,6 +10,7 @@ from services.cli.configuration import load_settings
 from services.cli.detach import answers_at, start_detached, stop, wait_for_start
 from services.cli.reports import PipeReporter, Ready, TerminalReporter
 from services.cli.running import RunningServer, is_claimed
+from services.cli.serve import check_model_address, serve
 from services.cli.terminal import answers, messages, print_json
 
 if TYPE_CHECKING:
@@ -51,15 +52,14 @@ def up(wishes: Wishes, *, as_json: bool, report_to: int | None = None) -> None:
     if report_to is not None:
         _serve_detached(wishes, report_to)
         return
-    from services.cli.serve import check_model_address
-    from services.cli.starter import ensure_starter
-
     settings = wishes.settings()
     check_model_address(settings)
     running = _running(settings)
     if running is not None:
         _tell(running, settings, as_json=as_json)
         return
+    from services.cli.starter import ensure_starter
+
     model_path = ensure_starter(settings, small=wishes.small)
     if wishes.detach:
         reporter = TerminalReporter(stop_hint=_STOP_DETACHED, as_json=as_json)
@@ -76,8 +76,6 @@ def down(settings: Settings) -> None:
 
 
 def _serve_here(settings: Settings, *, as_json: bool) -> None:
-    from services.cli.serve import serve
-
     try:
         serve(settings, TerminalReporter(stop_hint=_STOP_FOREGROUND, as_json=as_json))
     except KeyboardInterrupt:
@@ -86,7 +84,6 @@ def _serve_here(settings: Settings, *, as_json: bool) -> None:
 
 def _serve_detached(wishes: Wishes, report_to: int) -> None:
     from infra.errors import StrongroomError
-    from services.cli.serve import serve
     from services.cli.starter import small_model
 
     reporter = PipeReporter(report_to)
@@ -109,9 +106,9 @@ def _running(settings: Settings) -> RunningServer | None:
 
 
 def _tell(server: RunningServer, settings: Settings, *, as_json: bool) -> None:
-    from services.cli.operator_access import prepare_access
+    from services.cli.first_link import renew_first_link
 
-    token = prepare_access(settings)
+    token = renew_first_link(settings)
     link = f"{settings.public_url or server.url}/join#{token}" if token else None
     if as_json:
         print_json(asdict(Ready(server.url, server.pid, "already running", link)))

@@ -97,11 +97,11 @@ export class FileRow {
   }
 
   #facts() {
-    const { bytes, created_at: created, x_pages: pages, x_passages: passages, x_owner: owner, x_shared_with: shared } = this.file;
+    const { bytes, created_at: created, x_passages: passages, x_owner: owner, x_shared_with: shared } = this.file;
     const facts = [
       owner.me ? "Yours" : `From ${owner.label}`,
       sharedWords(shared ?? [], owner.me),
-      pages ? plural(pages, "page") : null,
+      pagesWords(this.file),
       passages ? plural(passages, "passage") : null,
       size(bytes),
       day(created),
@@ -135,6 +135,12 @@ const LABELS = {
   retry: "Try again",
   share: "Share",
 };
+
+function pagesWords({ x_pages: pages, x_media_type: type }) {
+  if (!pages) return null;
+  if (type.includes("presentation")) return plural(pages, "slide");
+  return plural(pages, type.includes("spreadsheet") ? "sheet" : "page");
+}
 
 function sharedWords(shared, mine) {
   if (shared.length === 0) return mine ? "Only you" : null;

@@ -3,6 +3,10 @@
 import { call } from "./api.js";
 import { closable, copyButton, el } from "./elements.js";
 
+// Entries are sealed a moment after they were written; whoever is quicker gets the proof all the same.
+const PAUSE_MS = 400;
+const TRIES = 8;
+
 export class ReceiptDialog {
   #dialog;
   #body;
@@ -18,16 +22,13 @@ export class ReceiptDialog {
     this.#body.replaceChildren(el("p", { class: "soft", role: "status" }, "Fetching the receipt…"));
     this.#dialog.showModal();
     try {
-      const address = answer.receipt_url ?? `/v1/answers/${encodeURIComponent(answer.id)}/receipt`;
-      // The address comes with the answer; only its path counts, so that it cannot lead elsewhere.
-      this.#show(answer, await call(new URL(address, location.href).pathname));
+      this.#show(answer, await sealedReceipt(answer.id));
     } catch (error) {
       this.#body.replaceChildren(el("p", { class: "problem", role: "alert" }, error.message, error.hint ? el("span", { class: "hint" }, error.hint) : null));
     }
   }
 
   #show(answer, receipt) {
-    const sealed = receipt.index !== undefined && receipt.index !== null;
     const link = "auditor" in this.#dialog.dataset;
     this.#body.replaceChildren(
       el(
@@ -35,7 +36,7 @@ export class ReceiptDialog {
         { class: "facts" },
         ...fact("Entry", el("code", {}, receipt.id)),
         ...fact("Hash", el("code", {}, receipt.leaf_hash)),
-        ...fact("Sealed", sealed ? `yes, as entry no. ${receipt.index}` : "not yet; look again in a second"),
+        ...fact("Sealed", receipt.sealed ? `yes, as entry no. ${receipt.index}` : "not yet; look again in a moment"),
       ),
       el(
         "div",
@@ -44,6 +45,17 @@ export class ReceiptDialog {
         link ? el("a", { class: "button", href: `/record?corr=${encodeURIComponent(answer.id)}` }, "Show its events") : null,
       ),
     );
+  }
+}
+
+async function sealedReceipt(id) {
+  for (let left = TRIES; ; left -= 1) {
+    const receipt = await call(`/v1/answers/${encodeURIComponent(id)}/receipt`).catch((error) => {
+      if (error.status !== 404 || left === 0) throw error;
+      return null;
+    });
+    if (receipt?.sealed || (receipt && left === 0)) return receipt;
+    await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS); });
   }
 }
 

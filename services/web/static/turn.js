@@ -7,6 +7,8 @@ import { plural } from "./words.js";
 export class Turn {
   /** What the model said, or the quotes where it said nothing; goes into the conversation's history. */
   content = "";
+  /** Whether the outcome has arrived. */
+  finished = false;
 
   #question;
   #citations = new Map();
@@ -176,6 +178,7 @@ export class Turn {
   }
 
   #finish(answer) {
+    this.finished = true;
     this.#end();
     const quotesOnly = answer.mode === "quote" && this.content === "";
     const outcome = this.#outcomeWords(answer, quotesOnly);

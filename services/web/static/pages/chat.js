@@ -66,14 +66,29 @@ async function ask(question) {
   const stopper = new AbortController();
   begin(turn, stopper);
   try {
-    await stream(turn, stopper.signal);
-    history.push({ role: "user", content: question }, { role: "assistant", content: turn.content });
+    await stream(turn, stopper.signal, () => complete(turn, stopper));
   } catch (error) {
+    // Once the outcome is there, the rest of the stream does not matter any more.
+    if (turn.finished) return;
     if (error.name === "AbortError") turn.stop();
     else turn.fail(error instanceof ApiError ? error : ApiError.unreachable());
-  } finally {
-    finish(stopper);
+    finish(turn, stopper);
   }
+}
+
+function complete(turn, stopper) {
+  // A conversation that was left meanwhile does not get the answer.
+  if (running !== stopper) return;
+  history.push({ role: "user", content: turn.question }, { role: "assistant", content: turn.content });
+  finish(turn, stopper);
+}
+
+// When only the last lines of a finished answer lie behind the composer, bring them into view; a long
+// answer stays where its reader is.
+function showEnd(turn) {
+  const end = turn.element.lastElementChild.getBoundingClientRect().bottom;
+  const hidden = end - page.composer.getBoundingClientRect().top;
+  if (hidden > 0 && hidden < window.innerHeight / 4) window.scrollBy({ top: hidden + 8, behavior: calm.matches ? "auto" : "smooth" });
 }
 
 function begin(turn, stopper) {
@@ -87,16 +102,17 @@ function begin(turn, stopper) {
   actions.announce("Searching your documents…");
 }
 
-function finish(stopper) {
+function finish(turn, stopper) {
   if (running !== stopper) return;
   running = null;
   const stopHadFocus = document.activeElement === page.stop;
   page.send.hidden = false;
   page.stop.hidden = true;
   if (stopHadFocus) page.question.focus();
+  showEnd(turn);
 }
 
-async function stream(turn, signal) {
+async function stream(turn, signal, whenFinished) {
   const response = await send("/v1/chat/completions", {
     method: "POST",
     signal,
@@ -108,13 +124,14 @@ async function stream(turn, signal) {
     },
   });
   for await (const { data } of eventsOf(response)) {
-    if (data === "[DONE]") return;
+    if (data === "[DONE]") break;
     const chunk = JSON.parse(data);
     if (chunk.error) throw ApiError.from(chunk);
     turn.take(chunk);
+    if (turn.finished) whenFinished();
   }
-  // Without [DONE] the answer is not complete, whatever it looks like.
-  throw new ApiError("The answer broke off.", { hint: "The server may have been restarted. Try again." });
+  // Without an outcome the answer is not complete, whatever it looks like.
+  if (!turn.finished) throw new ApiError("The answer broke off.", { hint: "The server may have been restarted. Try again." });
 }
 
 // Browsers without `field-sizing` get the same growth from here; through CSSOM, which the policy allows.
