@@ -31,7 +31,7 @@ up: $(VENV)/.installed ## start the server in the background (UP_FLAGS="--small"
 	@$(BIN)/strongroom up --detach $(UP_FLAGS)
 
 demo: $(VENV)/.installed ## ingest the sample documents, shared with everyone
-	@$(BIN)/strongroom ingest $(filter-out %.py,$(wildcard samples/*.*)) --share everyone
+	@$(BIN)/strongroom ingest samples --share everyone
 
 down: ## stop the server
 	@test ! -x $(BIN)/strongroom || $(BIN)/strongroom down

@@ -21,7 +21,7 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
 from agents import prompts
-from agents.citations import Embed, Quote, best_quotes, boxes_of, check_claim, split_marks
+from agents.citations import Embed, Quote, best_quotes, boxes_of, check_claim, content_words, split_marks
 from agents.events import Citation, Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status
 from agents.record import AnswerRecord
 from agents.retrieve import Found, Retriever
@@ -284,6 +284,14 @@ class Answerer:
 
     def _cache_salt(self, scope: AccessScope) -> str:
         return hmac.new(self._salt_key, scope.principal_set_hash.encode(), hashlib.sha256).hexdigest()
+
+
+def warm_up(embedder: Embedder) -> None:
+    """Load what the first answer needs: the embedding model, its first run, and the stemmer."""
+    check_claim("Ready now.", (), "", [], embedder.embed_sentences)
+    content_words("warming up")
+    embedder.embed_sentences(["Warming up.", "The first run is slower than the others."])
+    embedder.embed_query("warming up")
 
 
 # --- composing ------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ _MIN_SENTENCE_CHARS: Final = 12
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d.,:/]*\d|\d")
 _MARK = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_BULLET = re.compile(r"[•◦▪–*-]\s+")
 _CELL: Final = " | "
 _LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\w", re.IGNORECASE)
 _NEGATIONS: Final = frozenset("no not never none nobody nothing neither nor without cannot".split())
@@ -110,7 +111,9 @@ def _widened(quote: Quote) -> Quote:
             break
         end = following.pop(0)[1]
     end = min(end, start + MAX_QUOTE_CHARS)
-    return Quote(quote.passage, (start, end), quote.score, quote.cosine, quote.coverage)
+    bullet = _BULLET.match(text, start, end)
+    span = (bullet.end() if bullet else start, end)
+    return Quote(quote.passage, span, quote.score, quote.cosine, quote.coverage)
 
 
 def boxes_of(passage: Passage, span: tuple[int, int]) -> list[dict[str, float]]:

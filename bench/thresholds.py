@@ -1,4 +1,4 @@
-"""Show how well the evidence scores separate questions that the corpus answers from questions on other subjects.
+"""Show how well the evidence scores separate the corpus's questions from those on other subjects.
 
     python -m bench.thresholds
 

@@ -7,6 +7,7 @@ authenticated with the content, so a sealed value moved to another row does not 
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from pathlib import Path
 
@@ -76,13 +77,21 @@ def load_or_create_master_key(path: Path, *, create: bool) -> MasterKey:
                 f"The master key {path} is missing, but the data folder already holds data sealed with it.",
                 hint="Restore the key file from its backup; without it nothing can be opened.",
             )
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(base64.b64encode(new_key()) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        _create_key_file(path)
     try:
         return MasterKey(base64.b64decode(path.read_bytes().strip(), validate=True))
     except ValueError as error:
         raise ConfigurationError(f"The master key {path} is not 32 bytes in base64.") from error
+
+
+def _create_key_file(path: Path) -> None:
+    """Write a new key so that it is there whole or not at all; another process's key is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(base64.b64encode(new_key()) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    with contextlib.suppress(FileExistsError):
+        os.link(partial, path)
+    partial.unlink()

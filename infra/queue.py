@@ -39,6 +39,10 @@ def make_celery(broker_url: str) -> Celery:
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         worker_prefetch_multiplier=1,
+        # Threads, because a forked child would share its parent's database connections. One at a time:
+        # the embedder uses every core by itself; more workers are more processes.
+        worker_pool="threads",
+        worker_concurrency=1,
         task_ignore_result=True,
         broker_connection_retry_on_startup=True,
         worker_hijack_root_logger=False,
@@ -122,15 +126,20 @@ class OutboxRelay:
         self._kicked.set()
 
     def deliver(self) -> int:
-        """Send every waiting wake-up, then forget it; returns how many."""
+        """Send every waiting wake-up, then forget it; returns how many.
+
+        On PostgreSQL the rows are locked meanwhile, so that of several relays each sends its own.
+        """
+        oldest = select(Outbox).order_by(Outbox.id).limit(500)
         with self._database.read() as session:
-            rows = session.scalars(select(Outbox).order_by(Outbox.id).limit(500)).all()
-        for row in rows:
-            self._waker.wake(row.task, row.argument)
-        if rows:
-            with self._database.write() as session:
-                session.execute(delete(Outbox).where(Outbox.id.in_([row.id for row in rows])))
-        return len(rows)
+            if session.scalar(select(Outbox.id).limit(1)) is None:
+                return 0
+        with self._database.write() as session:
+            rows = session.scalars(oldest.with_for_update(skip_locked=True)).all()
+            for row in rows:
+                self._waker.wake(row.task, row.argument)
+            session.execute(delete(Outbox).where(Outbox.id.in_([row.id for row in rows])))
+            return len(rows)
 
     def _run(self) -> None:
         while not self._stopping:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from infra.audit.ledger import Ledger
 from infra.database import Database
-from infra.database.migrate import upgrade
+from infra.database.migrate import is_empty, upgrade
 from infra.embeddings import Embedder
 from infra.errors import ConfigurationError
 from infra.files import FileStore
@@ -54,8 +54,10 @@ def open_stores(settings: Settings) -> Stores:
 def open_database(settings: Settings) -> tuple[Database, MasterKey]:
     """Open and migrate the database, and load the master key that its contents are sealed with."""
     database = Database(settings.resolved_database_url)
-    is_new = upgrade(database)
-    return database, load_or_create_master_key(settings.resolved_master_key_file, create=is_new)
+    # The key comes before the first table: a crash in between leaves a folder that can still start.
+    master_key = load_or_create_master_key(settings.resolved_master_key_file, create=is_empty(database))
+    upgrade(database)
+    return database, master_key
 
 
 def open_ledger(settings: Settings, database: Database, master_key: MasterKey) -> Ledger:

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 from fastapi import FastAPI
 
-from agents.answer import Answerer, Limits
+from agents.answer import Answerer, Limits, warm_up
 from agents.retrieve import Retriever
 from infra.audit.leaf import SYSTEM, Event, EventType, Stage
 from infra.audit.ledger import Sequencer
@@ -47,7 +47,6 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         lifespan=_lifespan(settings),
     )
-    errors.install(app)
     for endpoints in (
         health,
         account_endpoints,
@@ -58,9 +57,9 @@ def create_app(settings: Settings) -> FastAPI:
         audit_endpoints,
     ):
         app.include_router(endpoints.router)
-    pages.mount(app)
-    app.add_middleware(SecurityHeaders)
+    errors.install(app, pages.mount(app))
     app.add_middleware(RequestFrame)
+    app.add_middleware(SecurityHeaders)
     return app
 
 
@@ -88,8 +87,8 @@ async def _running(app: FastAPI, settings: Settings, stores: Stores) -> AsyncIte
     relay = worker.relay if worker else _broker_relay(stores, settings)
     await anyio.to_thread.run_sync(worker.start if worker else relay.start)
     app.state.parts = _parts(settings, stores, model, relay)
-    # The first question should not wait for the embedder to load.
-    await anyio.to_thread.run_sync(stores.embedder.load)
+    # The first question should not wait for libraries to load.
+    await anyio.to_thread.run_sync(warm_up, stores.embedder)
     _record(stores, EventType.SERVER_START)
     install_tripwire(lambda kind, target: _tripped(stores, kind, target), allowed_hosts=settings.model_hosts)
     try:

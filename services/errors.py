@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from infra.errors import (
@@ -23,8 +23,8 @@ from infra.errors import (
     UnreadableFile,
 )
 from infra.files import StorageFull
-from infra.logs import get_logger
 from infra.vectors import IndexUnavailable
+from services.web.pages import Pages
 
 _STATUS: dict[type[StrongroomError], int] = {
     InvalidInput: 400,
@@ -47,8 +47,6 @@ _TYPES = {
     429: "rate_limit_error",
 }
 
-_log = get_logger()
-
 
 def envelope(error: StrongroomError) -> dict[str, Any]:
     """Return the OpenAI error envelope, with our hint beside it."""
@@ -69,8 +67,16 @@ def status_of(error: StrongroomError) -> int:
     return next((_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS), 500)
 
 
-def install(app: FastAPI) -> None:
-    """Answer every failure with the envelope."""
+def _is_browsing(request: Request) -> bool:
+    wants_page = "text/html" in request.headers.get("accept", "")
+    return request.method == "GET" and wants_page and not request.url.path.startswith("/v1/")
+
+
+def install(app: FastAPI, pages: Pages) -> None:
+    """Answer every failure with the envelope; a browser at an unknown address gets a page.
+
+    What nobody expected is answered by `services.requests`, which knows the request's id.
+    """
 
     @app.exception_handler(StrongroomError)
     async def _ours(_request: Request, error: StrongroomError) -> JSONResponse:
@@ -87,17 +93,10 @@ def install(app: FastAPI) -> None:
         return JSONResponse(envelope(InvalidInput(message, param=where or None)), 400)
 
     @app.exception_handler(HTTPException)
-    async def _plain(_request: Request, error: HTTPException) -> JSONResponse:
+    async def _plain(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
+            if _is_browsing(request):
+                return pages.error(request, status=404, message="There is nothing at this address.")
             return JSONResponse(envelope(NotFound("There is nothing at this address.")), 404)
         wrapped = InvalidInput(str(error.detail))
         return JSONResponse(envelope(wrapped), error.status_code, headers=error.headers)
-
-    @app.exception_handler(Exception)
-    async def _unexpected(request: Request, error: Exception) -> JSONResponse:
-        _log.error(
-            "request.failed", request=request.state.request_id, error=type(error).__name__, exc_info=error
-        )
-        message = "Something went wrong on our side; nothing was lost."
-        hint = f"Tell your administrator this request id: {request.state.request_id}"
-        return JSONResponse(envelope(StrongroomError(message, hint=hint)), 500)

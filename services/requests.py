@@ -9,12 +9,18 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.clock import new_id
-from infra.errors import TooLarge
+from infra.errors import StrongroomError, TooLarge
 from infra.logs import get_logger
 from services.errors import envelope
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 UPLOAD_PATH: Final = "/v1/files"
+
+UNEXPECTED: Final = "Something went wrong on our side; nothing was lost."
+_TOO_LARGE: Final = TooLarge(
+    f"The request is larger than {MAX_BODY_BYTES // 1024} KiB.",
+    hint="Upload long texts as files, and ask about them.",
+)
 
 _log = get_logger()
 
@@ -33,7 +39,8 @@ class RequestFrame:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, started, status = new_id(), time.monotonic(), 500
+        request_id, started = new_id(), time.monotonic()
+        status: int | None = None
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
@@ -47,7 +54,13 @@ class RequestFrame:
         try:
             await self._app(scope, bounded, send_with_id)
         except _BodyTooLarge:
-            await _refuse(send_with_id)
+            await _answer(send_with_id, 413, _TOO_LARGE)
+        except Exception as error:
+            _log.error("request.failed", id=request_id, error=type(error).__name__, exc_info=error)
+            if status is not None:
+                raise  # The response has begun; the connection ends, and the client sees that.
+            hint = f"Tell your administrator this request id: {request_id}"
+            await _answer(send_with_id, 500, StrongroomError(UNEXPECTED, hint=hint))
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             took_ms = round((time.monotonic() - started) * 1000)
@@ -74,12 +87,8 @@ def _bounded(receive: Receive) -> Receive:
     return limited
 
 
-async def _refuse(send: Send) -> None:
-    error = TooLarge(
-        f"The request is larger than {MAX_BODY_BYTES // 1024} KiB.",
-        hint="Upload long texts as files, and ask about them.",
-    )
+async def _answer(send: Send, status: int, error: StrongroomError) -> None:
     body = json.dumps(envelope(error)).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

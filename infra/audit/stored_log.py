@@ -75,7 +75,8 @@ class StoredLog:
                 if row.index != expected:
                     break
                 self._row = row
-                yield row.leaf
+                # SQLite lets anybody store text where bytes belong; as bytes it is a leaf that does not fit.
+                yield row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
                 expected += 1
             self._session.expunge_all()
             if expected < end:

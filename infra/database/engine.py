@@ -24,7 +24,10 @@ class Database:
         self.lock_timeout_s = lock_timeout_s
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = (
-            _sqlite_engine(url, lock_timeout_s) if self.is_sqlite else create_engine(url, pool_pre_ping=True)
+            _sqlite_engine(url, lock_timeout_s)
+            if self.is_sqlite
+            # Parameters hold file names and addresses, and an error's text ends in logs.
+            else create_engine(url, pool_pre_ping=True, hide_parameters=True)
         )
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._writer = threading.Lock() if self.is_sqlite else None
@@ -68,7 +71,9 @@ def _locked(lock: threading.Lock, timeout_s: float) -> Iterator[None]:
 
 
 def _sqlite_engine(url: str, timeout_s: float) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False, "timeout": timeout_s})
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"check_same_thread": False, "timeout": timeout_s}
+    )
 
     # pysqlite opens transactions by itself and late; with isolation_level None we say BEGIN ourselves,
     # so that a write takes its lock first and never fails half-way with SQLITE_BUSY_SNAPSHOT.

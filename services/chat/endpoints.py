@@ -20,6 +20,7 @@ from services.chat.schemas import ASSISTANT, MODELS, QUOTES, ChatRequest
 from services.chat.shapes import Transcript
 from services.deps import CurrentPerson, PartsDep, RequestId
 from services.errors import envelope
+from services.requests import UNEXPECTED
 
 router = APIRouter(prefix="/v1", tags=["chat"])
 _log = get_logger()
@@ -86,7 +87,7 @@ async def _stream(
         yield _data(envelope(error))
     except Exception as error:  # noqa: BLE001 - the edge of a stream: headers are gone, so say it in the stream
         _log.error("answer.failed", answer=transcript.answer_id, error=type(error).__name__, exc_info=error)
-        yield _data(envelope(StrongroomError("Something went wrong on our side; nothing was lost.")))
+        yield _data(envelope(StrongroomError(UNEXPECTED)))
     finally:
         await rest.aclose()
     yield {"data": "[DONE]"}
@@ -96,6 +97,8 @@ async def _stream(
 def get_receipt(answer_id: str, parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
     """Return the proof that an answer is on the record, to whoever asked and to auditors."""
     subject = parts.ledger.identify(person.principal).sub
+    # An answer that has just ended may still wait for its place in the log.
+    parts.ledger.seal_all()
     for event in parts.ledger.events(corr=answer_id, limit=1000):
         leaf = event.leaf
         if leaf is None or leaf.type != EventType.ANSWER_FINISHED or leaf.stage is not Stage.END:

@@ -1,7 +1,7 @@
 """Write the sample documents of Halvorsen Instruments, a company that does not exist.
 
-Run it in this folder's parent: `python samples/make_samples.py`. The files are committed, so that a
-demonstration needs no tool; run it again after changing a text here.
+`python -m tests.make_samples` writes them to `samples/`. The files are committed, so that a demonstration
+needs no tool; run it again after changing a text here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from reportlab.platypus import (
     TableStyle,
 )
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent.parent / "samples"
 COMPANY = "Halvorsen Instruments"
 MADE_ON = dt.datetime(2026, 3, 2, 9, 0, 0, tzinfo=dt.UTC).replace(tzinfo=None)
 
