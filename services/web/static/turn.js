@@ -95,9 +95,21 @@ export class Turn {
 
   #showEvidence() {
     const { evidence } = this.#parts;
-    const cards = [...this.#citations.values()].map((citation) => el("li", {}, this.#card(citation)));
-    evidence.replaceChildren(el("h3", {}, "From your documents"), el("ol", {}, ...cards));
+    const citations = [...this.#citations.values()];
+    const nearby = citations.filter((citation) => citation.shown === false);
+    evidence.replaceChildren(
+      el("h3", {}, "From your documents"),
+      this.#cards(citations.filter((citation) => citation.shown !== false)),
+    );
+    if (nearby.length > 0) {
+      const summary = el("summary", {}, `${plural(nearby.length, "more passage")} nearby`);
+      evidence.append(el("details", { class: "nearby" }, summary, this.#cards(nearby)));
+    }
     evidence.hidden = false;
+  }
+
+  #cards(citations) {
+    return el("ol", {}, ...citations.map((citation) => el("li", {}, this.#card(citation))));
   }
 
   #card(citation) {
