@@ -148,11 +148,11 @@ class AnswerWorkflow(Workflow):
         """Put the passages on the record, show the evidence, and decide whether it suffices."""
         asked = await _asked(ctx)
         scope, passages = scope_of(asked.principal), event.found.passages
-        await anyio.to_thread.run_sync(asked.record.retrieved, scope, passages)
         quotes = await anyio.to_thread.run_sync(
             best_quotes, event.search_text, event.found.question_vector, passages, self._embed
         )
         evidence = evidence_of(quotes)
+        await anyio.to_thread.run_sync(asked.record.retrieved, scope, passages, evidence.citations)
         if evidence.sufficient:
             await self._release(ctx, evidence, text=evidence.text)
         ended = _without_a_model(event.search_text, asked.question, evidence, self._model)
@@ -395,7 +395,7 @@ class Composition:
                 "Nothing that the model wrote was supported by the passages; these quotes are what they say."
             )
             return Status.PARTIAL, "quote", text
-        text = "The model found no answer in the nearest passages; they are quoted so that you can judge."
+        text = "The model added nothing to these quotes, which are the nearest that the documents say."
         return Status.PARTIAL, "quote", text
 
 

@@ -36,8 +36,14 @@ class AnswerRecord:
         content = json.dumps({"question": question.text, "history": turns}, ensure_ascii=False)
         self._write(EventType.ANSWER_ASKED, Stage.START, content=content)
 
-    def retrieved(self, scope: AccessScope, passages: Sequence[Passage]) -> None:
-        """Record which passages the answer may use, before a model sees them."""
+    def retrieved(
+        self, scope: AccessScope, passages: Sequence[Passage], citations: Sequence[Citation]
+    ) -> None:
+        """Record which passages the answer may use, before a model sees them, and every quote from them.
+
+        All quotes travel to the reader as citations, also those that the text does not show, so all of them
+        are content of this record.
+        """
         self._passages = tuple(
             Retrieved(
                 doc=passage.document_id,
@@ -48,8 +54,12 @@ class AnswerRecord:
             )
             for rank, passage in enumerate(passages, start=1)
         )
+        quotes = [{"n": c.n, "chunk": c.passage.id, "span": c.span, "quote": c.quote} for c in citations]
+        content = json.dumps({"quotes": quotes}, ensure_ascii=False)
         authz = Authz(decision="allow", policy=POLICY, epoch=0)
-        self._write(EventType.ANSWER_RETRIEVED, Stage.SEGMENT, ret=self._passages, authz=authz)
+        self._write(
+            EventType.ANSWER_RETRIEVED, Stage.SEGMENT, ret=self._passages, authz=authz, content=content
+        )
 
     def segment(self, text: str) -> None:
         """Record a piece of the answer that is about to be released."""
