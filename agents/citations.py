@@ -9,7 +9,7 @@ reader one look at the evidence, an invented one costs their trust.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any, Final
@@ -27,7 +27,9 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 MIN_OVERLAP: Final = 0.5
 MIN_COSINE: Final = 0.60
 CERTAIN_OVERLAP: Final = 0.8
+MIN_RELEVANCE: Final = 0.25
 MAX_QUOTE_CHARS: Final = 420
+SHORT_QUOTE_CHARS: Final = 60
 _MIN_SENTENCE_CHARS: Final = 12
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
@@ -83,30 +85,55 @@ def best_quotes(
 ) -> list[Quote]:
     """Return one quote a passage, in the order of the passages: its sentence nearest to the question.
 
-    Nearness is cosine + 0.5 * share of the question's content words; a short sentence takes its
-    follower along, so that a heading or a list's opening line does not stand alone.
+    Nearness is cosine + 0.5 * share of the question's content words, in which names and numbers count
+    twice. A table row is read together with its column names; a short sentence takes its follower along,
+    so that a heading or a list's opening line does not stand alone.
     """
-    spans = [(n, span) for n, passage in enumerate(passages) for span in sentence_spans(passage.text)]
-    spans = [(n, s) for n, s in spans if s[1] - s[0] >= _MIN_SENTENCE_CHARS] or spans
-    if not spans:
+    read = [(n, span, text) for n, passage in enumerate(passages) for span, text in _as_read(passage.text)]
+    read = [entry for entry in read if len(entry[2]) >= _MIN_SENTENCE_CHARS] or read
+    if not read:
         return []
-    vectors = embed([passages[n].text[start:end] for n, (start, end) in spans])
-    wanted = content_words(question)
+    vectors = embed([text for _, _, text in read])
+    wanted = _weighted_words(question)
     best: dict[int, Quote] = {}
-    for (n, span), cosine in zip(spans, (vectors @ question_vector).tolist(), strict=True):
-        passage = passages[n]
-        coverage = _share(wanted, content_words(passage.text[span[0] : span[1]]))
+    for (n, span, text), cosine in zip(read, (vectors @ question_vector).tolist(), strict=True):
+        coverage = _weighted_share(wanted, content_words(text))
         score = cosine + 0.5 * coverage
         if n not in best or score > best[n].score:
-            best[n] = Quote(passage, span, score, cosine, coverage)
+            best[n] = Quote(passages[n], span, score, cosine, coverage)
     return [_widened(best[n]) for n in sorted(best)]
+
+
+def _as_read(text: str) -> Iterator[tuple[tuple[int, int], str]]:
+    """Yield each sentence's range and what it says; a row of a table says its column names, too."""
+    columns = ""
+    for start, end in sentence_spans(text):
+        sentence = text[start:end]
+        if _CELL not in sentence:
+            columns = ""
+            yield (start, end), sentence
+        elif not columns:
+            columns = sentence
+            yield (start, end), sentence
+        else:
+            yield (start, end), f"{columns}\n{sentence}"
+
+
+def _weighted_words(question: str) -> dict[str, float]:
+    marked = {_stem(name) for name in names_in(question)} | numbers_in(question)
+    return {word: 2.0 if word in marked else 1.0 for word in content_words(question)}
+
+
+def _weighted_share(wanted: dict[str, float], present: set[str]) -> float:
+    found = sum(weight for word, weight in wanted.items() if word in present)
+    return found / sum(wanted.values()) if wanted else 0.0
 
 
 def _widened(quote: Quote) -> Quote:
     start, end = quote.span
     text = quote.passage.text
     following = [span for span in sentence_spans(text) if span[0] >= end]
-    while following and (end - start < 60 or text[start:end].rstrip().endswith(":")):
+    while following and _needs_more(text[start:end]) and _CELL not in text[slice(*following[0])]:
         if following[0][1] - start > MAX_QUOTE_CHARS:
             break
         end = following.pop(0)[1]
@@ -114,6 +141,10 @@ def _widened(quote: Quote) -> Quote:
     bullet = _BULLET.match(text, start, end)
     span = (bullet.end() if bullet else start, end)
     return Quote(quote.passage, span, quote.score, quote.cosine, quote.coverage)
+
+
+def _needs_more(quote: str) -> bool:
+    return _CELL not in quote and (len(quote) < SHORT_QUOTE_CHARS or quote.rstrip().endswith(":"))
 
 
 def boxes_of(passage: Passage, span: tuple[int, int]) -> list[dict[str, float]]:
@@ -154,6 +185,8 @@ def check_claim(
     """
     if _LINK.search(claim):
         return Verdict(False, (), 0, "link")
+    if _is_beside(claim, question, embed):
+        return Verdict(False, (), 0, "beside")
     ordered = sorted(citations, key=lambda citation: (citation.n not in named, citation.n))
     reason = "no_passage"
     for citation in ordered:
@@ -162,6 +195,14 @@ def check_claim(
             return verdict
         reason = verdict.reason if citation.n in named or reason == "no_passage" else reason
     return Verdict(False, (), 0, reason)
+
+
+def _is_beside(claim: str, question: str, embed: Embed) -> bool:
+    """Say whether a sentence, however true, is about something else than what was asked."""
+    if not content_words(claim).isdisjoint(content_words(question)):
+        return False
+    answer, asked = embed([claim, question])
+    return float(answer @ asked) < MIN_RELEVANCE
 
 
 def _check_against(claim: str, question: str, citation: Citation, embed: Embed) -> Verdict:
@@ -191,7 +232,7 @@ def _wrong_details(claim: str, question: str, text: str, context: str) -> str | 
         return "number"
     if not all(_belongs(number, claim, question, text) for number in numbers & numbers_in(text)):
         return "number"
-    if not names_in(claim) <= words_in(context) | words_in(question):
+    if not {_stem(name) for name in names_in(claim)} <= {_stem(word) for word in words_in(context)}:
         return "name"
     return None
 

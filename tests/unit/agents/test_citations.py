@@ -80,6 +80,28 @@ def test_a_number_from_another_row_is_withheld(embedder: Embedder, rate: str, su
     assert verdict.supported is supported
 
 
+def test_a_name_from_the_question_must_stand_in_the_passage(embedder: Embedder) -> None:
+    """The passage is about the portal being down; that Platinum customers must do this, nothing says."""
+    text = "When the portal is down, acknowledge the page within 5 minutes, and open the channel #incident."
+    claim = "When Platinum customers get updates, they must acknowledge the page within 5 minutes."
+    question = "When must Platinum customers get updates?"
+    verdict = check_claim(claim, (1,), question, [_citation(text)], embedder.embed_sentences)
+    assert (verdict.supported, verdict.reason) == (False, "name")
+
+
+def test_a_true_sentence_about_something_else_is_withheld(embedder: Embedder) -> None:
+    """A model that goes on reciting its passage does not answer the question with it."""
+    question = "When is the canteen open?"
+    verdict = check_claim(
+        "Full-time employees have 28 days of paid annual leave in a calendar year.",
+        (1,),
+        question,
+        [_citation(LEAVE)],
+        embedder.embed_sentences,
+    )
+    assert (verdict.supported, verdict.reason) == (False, "beside")
+
+
 def test_a_wrong_citation_number_is_put_right(embedder: Embedder) -> None:
     """The model names passage 2, but passage 1 says it."""
     citations = [_citation(LEAVE, 1), _citation("The canteen opens at noon.", 2)]
@@ -113,6 +135,15 @@ def test_numbers_compare_by_value(text: str, numbers: set[str]) -> None:
 def test_names_are_capitalised_words_inside_a_sentence() -> None:
     """The first word of a sentence is capitalised anyway."""
     assert names_in("The head of Nordic Finance asks Ola") == {"nordic", "finance", "ola"}
+
+
+def test_the_row_with_the_name_is_the_best_quote(embedder: Embedder) -> None:
+    """A row is read with its column names, so that it beats a sentence which only shares the subject."""
+    text = f"On days of departure, half of the meal allowance is paid.\n{RATES}"
+    question = "What is the meal allowance in Switzerland?"
+    vector: NDArray[np.float32] = np.asarray(embedder.embed_query(question))
+    quote = best_quotes(question, vector, [_passage(text)], embedder.embed_sentences)[0]
+    assert quote.text == "Switzerland | 65 EUR"
 
 
 def test_the_best_quote_is_verbatim(embedder: Embedder) -> None:
