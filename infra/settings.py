@@ -10,12 +10,20 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MIB = 1024 * 1024
+SECRETS_DIR = Path("/run/secrets")
+"""Where container engines mount secrets; a file there, named like a variable, is that setting."""
 
 
 class Settings(BaseSettings):
     """What an operator can change. Each field is an environment variable `STRONGROOM_<NAME>`."""
 
-    model_config = SettingsConfigDict(env_prefix="STRONGROOM_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="STRONGROOM_",
+        extra="ignore",
+        frozen=True,
+        # Addresses with passwords come as files in containers: /run/secrets/strongroom_database_url.
+        secrets_dir=SECRETS_DIR if SECRETS_DIR.is_dir() else None,
+    )
 
     profile: Literal["embedded", "server"] = Field(
         "embedded",

@@ -5,11 +5,16 @@ Server profile: `celery -A ingest.worker:app worker`.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from celery import Celery
+from celery.bootsteps import StartStopStep
 
-from infra.queue import LocalWaker, OutboxRelay, Ticker, make_celery
+from infra.database import Database
+from infra.logs import configure_logs
+from infra.offline import close_phone_lines
+from infra.queue import BrokerWaker, LocalWaker, OutboxRelay, Ticker, make_celery
 from infra.settings import Settings
 from infra.stores import Stores, open_stores
 from ingest.index import repair
@@ -64,16 +69,71 @@ class EmbeddedWorker:
         self.relay.kick()
 
 
+class Upkeep:
+    """What a Celery worker does beside its tasks: deliver wake-ups, and queue abandoned work again.
+
+    Every worker does it, so that a job whose worker was killed is taken up while any other one lives.
+    """
+
+    def __init__(self, database: Database, app: Celery) -> None:
+        self._database = database
+        self._relay = OutboxRelay(database, BrokerWaker(app))
+        self._sweeper = Ticker(self._sweep, period_s=SWEEP_PERIOD_S, name="sweep")
+
+    def start(self) -> None:
+        """Look once, and go on looking."""
+        sweep_once(self._database, orphaned=False)
+        self._relay.start()
+        self._sweeper.start()
+
+    def stop(self) -> None:
+        """Stop after the turn at hand."""
+        self._sweeper.stop()
+        self._relay.stop()
+
+    def _sweep(self) -> None:
+        sweep_once(self._database, orphaned=False)
+        self._relay.kick()
+
+
 def celery_app(settings: Settings, stores: Stores) -> Celery:
     """Return the worker's application for the server profile."""
     app = make_celery(settings.broker_url or "memory://")
     register(app, pipeline_of(stores, settings))
+    app.steps["worker"].add(_step_of(Upkeep(stores.database, app)))
     return app
+
+
+def _step_of(upkeep: Upkeep) -> type[StartStopStep]:
+    """Bind the upkeep to a worker's life: started behind its pool, stopped before it."""
+
+    class UpkeepStep(StartStopStep):
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, parent: Any) -> None:
+            upkeep.start()
+
+        def stop(self, parent: Any) -> None:
+            upkeep.stop()
+
+        def terminate(self, parent: Any) -> None:
+            upkeep.stop()
+
+    return UpkeepStep
+
+
+@cache
+def _worker_app() -> Celery:
+    """Open the stores of this process; once, however often Celery looks at the module."""
+    # The libraries with switches are imported by the stores, not by this module.
+    close_phone_lines()
+    settings = Settings()
+    configure_logs(settings.log_level)
+    return celery_app(settings, open_stores(settings))
 
 
 def __getattr__(name: str) -> Any:
     # Celery asks this module for `app` when a worker starts; importing the module opens nothing.
     if name == "app":
-        settings = Settings()
-        return celery_app(settings, open_stores(settings))
+        return _worker_app()
     raise AttributeError(name)

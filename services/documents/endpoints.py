@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
 
 from infra import documents
-from services.deps import CurrentPerson, PartsDep, RequestId, Scope
+from infra.access import AccessScope
+from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents import service
 from services.documents.service import FileView
+from services.parts import Parts
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
@@ -50,23 +52,28 @@ async def upload_file(
         int(length) if length.isdigit() else None,
         request.stream(),
     )
-    with parts.database.read() as session:
-        return file_object(service.views(session, scope, person, [document_id])[0])
+    return _described(parts, person, scope, document_id)
 
 
 @router.get("")
-def list_files(parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
+def list_files(
+    parts: PartsDep,
+    person: CurrentPerson,
+    scope: Scope,
+    after: Annotated[str | None, Query(max_length=36)] = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 10_000,
+) -> dict[str, Any]:
     """List the files that one may read, newest first."""
     with parts.database.read() as session:
-        found = [file_object(view) for view in service.views(session, scope, person)]
-    return {"object": "list", "data": found, "has_more": False}
+        found, has_more = service.page_of(session, scope, after=after, limit=limit)
+        data = [file_object(view) for view in service.views(session, person, found)]
+    return {"object": "list", "data": data, "has_more": has_more}
 
 
 @router.get("/{file_id}")
 def get_file(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
     """Describe one file."""
-    with parts.database.read() as session:
-        return file_object(service.views(session, scope, person, [file_id])[0])
+    return _described(parts, person, scope, file_id)
 
 
 @router.delete("/{file_id}")
@@ -107,6 +114,12 @@ def unshare_file(
 ) -> None:
     """Stop sharing one's own file with a person or a group."""
     service.set_share(parts, person, scope, corr, file_id, principal, shared=False)
+
+
+def _described(parts: Parts, person: Person, scope: AccessScope, document_id: str) -> dict[str, Any]:
+    with parts.database.read() as session:
+        document = documents.get_document(session, scope, document_id)
+        return file_object(service.views(session, person, [document])[0])
 
 
 def file_object(view: FileView) -> dict[str, Any]:

@@ -133,14 +133,17 @@ def _retry_if_failed(session: Session, document_id: str) -> None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def views(
-    session: Session, scope: AccessScope, person: Person, document_ids: Sequence[str] | None = None
-) -> list[FileView]:
-    """Return readable documents with what surrounds them; all of them, or those asked for."""
-    if document_ids is None:
-        found = documents.list_documents(session, scope)
-    else:
-        found = [documents.get_document(session, scope, document_id) for document_id in document_ids]
+def page_of(
+    session: Session, scope: AccessScope, *, after: str | None, limit: int
+) -> tuple[list[Document], bool]:
+    """Return readable documents, newest first, behind the one called `after`; and whether more follow."""
+    found = documents.list_documents(session, scope)
+    start = next((n + 1 for n, document in enumerate(found) if document.id == after), 0)
+    return found[start : start + limit], start + limit < len(found)
+
+
+def views(session: Session, person: Person, found: Sequence[Document]) -> list[FileView]:
+    """Return documents, which the caller has found within the person's scope, with what surrounds them."""
     ids = [document.id for document in found]
     latest = jobs.latest_jobs(session, ids)
     grants: dict[str, list[str]] = {}
