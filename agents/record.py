@@ -27,6 +27,7 @@ class AnswerRecord:
         self._answer_id = answer_id
         self._actor: Actor | None = None
         self._passages: tuple[Retrieved, ...] = ()
+        self._begun = False
         self._ended = False
 
     def asked(self, question: Question) -> None:
@@ -35,6 +36,7 @@ class AnswerRecord:
         turns = [{"role": turn.role, "text": turn.text} for turn in question.history]
         content = json.dumps({"question": question.text, "history": turns}, ensure_ascii=False)
         self._write(EventType.ANSWER_ASKED, Stage.START, content=content)
+        self._begun = True
 
     def retrieved(
         self, scope: AccessScope, passages: Sequence[Passage], citations: Sequence[Citation]
@@ -79,8 +81,11 @@ class AnswerRecord:
         return self._end(status.value, used)
 
     def interrupted(self, outcome: str) -> None:
-        """Record that the answer stopped early: the reader left, or something failed."""
-        if self._actor is not None and not self._ended:
+        """Record that the answer stopped early: the reader left, or something failed.
+
+        An answer whose beginning did not get onto the record has no end there either.
+        """
+        if self._begun and not self._ended:
             self._end(outcome, self._passages)
 
     def _end(self, outcome: str, used: tuple[Retrieved, ...]) -> dict[str, Any]:

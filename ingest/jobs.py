@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from infra.access import AccessScope
 from infra.clock import new_id, now_ms
-from infra.database.tables import Document, Job
+from infra.database.tables import Document, DocumentVersion, Job
 from infra.documents import get_document, list_documents
 from infra.errors import Conflict, NotFound
 from infra.queue import outbox_row
@@ -108,6 +108,7 @@ def cancel(session: Session, job: Job) -> Job:
     if job.state == "queued":
         job.state, job.stage = "cancelled", "done"
         job.fence += 1
+        _set_version_state(session, job, "failed")
     job.cancel_requested = True
     job.updated_at = now_ms()
     return job
@@ -121,6 +122,7 @@ def retry(session: Session, job: Job) -> Job:
     job.attempt, job.cancel_requested = 0, False
     job.reason_code = job.reason = job.hint = None
     job.fence += 1
+    _set_version_state(session, job, "pending")
     job.updated_at = now_ms()
     session.add(outbox_row(PROCESS_TASK, job.id))
     return job
@@ -131,7 +133,7 @@ def retry(session: Session, job: Job) -> Job:
 
 def claim(session: Session, job_id: str) -> Claim | None:
     """Take a queued job, or one whose worker went silent; None when there is nothing to take."""
-    job = session.get(Job, job_id)
+    job = session.get(Job, job_id, with_for_update=True)
     now = now_ms()
     if job is None or job.version_id is None or job.state not in {"queued", "running"}:
         return None
@@ -152,6 +154,11 @@ def progress(session: Session, held: Claim, *, stage: str, done: int = 0, total:
     _change(session, held, stage=stage, done=done, total=total, lease_until=now + LEASE_MS, updated_at=now)
     if is_cancelled(session, held):
         raise Cancelled
+
+
+def renew(session: Session, held: Claim) -> None:
+    """Keep the job while a step takes long without telling how far it is; raises LostLease."""
+    _change(session, held, lease_until=now_ms() + LEASE_MS)
 
 
 def is_cancelled(session: Session, held: Claim) -> bool:
@@ -200,7 +207,7 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
     stale = select(Job).where(Job.state == "running")
     if not orphaned:
         stale = stale.where(Job.lease_until < now)
-    quarantined = []
+    quarantined, abandoned = [], []
     for job in session.scalars(stale):
         job.fence += 1
         job.lease_until, job.updated_at = None, now
@@ -214,13 +221,20 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
             quarantined.append(job)
         else:
             job.state, job.stage = "queued", "queued"
-    waiting = select(Job).where(Job.state == "queued")
+            abandoned.append(job.id)
+    waiting = select(Job).where(Job.state == "queued").order_by(Job.created_at)
     if not orphaned:
-        waiting = waiting.where(Job.updated_at < now - LEASE_MS)
+        waiting = waiting.where((Job.updated_at < now - LEASE_MS) | Job.id.in_(abandoned))
     for job in session.scalars(waiting):
         job.updated_at = now
         session.add(outbox_row(PROCESS_TASK, job.id))
     return quarantined
+
+
+def _set_version_state(session: Session, job: Job, state: str) -> None:
+    version = session.get(DocumentVersion, job.version_id) if job.version_id else None
+    if version is not None:
+        version.state = state
 
 
 def _change(session: Session, held: Claim, **values: Any) -> None:

@@ -7,11 +7,13 @@ before the last step, which is one transaction; every step may be repeated.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
 
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from infra.access import DocumentAccess
@@ -39,7 +41,14 @@ from ingest.parse.sandbox import ParsingCancelled, parse_in_child
 CHUNKER: Final = "structure-1"
 BATCH: Final = 32
 
+# What a second attempt may not meet again; anything else is a defect and fails the task loudly.
+_MAY_PASS = (StrongroomError, SealBroken, SQLAlchemyError, OSError, RuntimeError, ValueError, MemoryError)
+
 _log = get_logger()
+
+
+class Superseded(Exception):
+    """A newer version of the document was ready first; this one must not replace it."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +73,14 @@ class Pipeline:
             self._ingest(held)
         except LostLease:
             self._forget_unless_current(held)
+        except Superseded:
+            reason = ("superseded", "A newer version of this file answers already.", None)
+            self._end(held, "cancelled", outcome="superseded", reason=reason)
         except (Cancelled, ParsingCancelled):
             self._end(held, "cancelled", outcome="cancelled")
         except UnreadableFile as error:
             self._end(held, "failed", outcome=error.code, reason=(error.code, error.message, error.hint))
-        except (StrongroomError, SealBroken, OSError, RuntimeError, ValueError, MemoryError) as error:
+        except _MAY_PASS as error:
             _log.error(
                 "ingest.attempt_failed",
                 job=held.job_id,
@@ -96,12 +108,23 @@ class Pipeline:
         def on_progress(done: int, total: int | None) -> None:
             self._progress(held, "parse", done, total)
 
+        # One long page tells of no progress for longer than a lease lasts.
+        renewed = time.monotonic()
+
+        def cancelled() -> bool:
+            nonlocal renewed
+            if time.monotonic() - renewed > jobs.LEASE_MS / 3000:
+                renewed = time.monotonic()
+                with self.database.write() as session:
+                    jobs.renew(session, held)
+            return self._is_cancelled(held)
+
         return parse_in_child(
             self.files.read(held.version_id, key),
             name=name,
             limits=self.limits,
             on_progress=on_progress,
-            cancelled=lambda: self._is_cancelled(held),
+            cancelled=cancelled,
         )
 
     def _chunk(self, held: Claim, parsed: ParsedDocument, name: str) -> list[Chunk]:
@@ -120,6 +143,9 @@ class Pipeline:
     def _embed_and_index(self, held: Claim, chunks: Sequence[Chunk], key: bytes) -> None:
         pipeline_hash = hashlib.sha256(f"{CHUNKER}:{self.embedder.tag}".encode()).hexdigest()[:16]
         with self.database.write() as session:
+            # In one transaction with the fence: a worker that lost its lease must not remove what the next
+            # one has already stored.
+            jobs.progress(session, held, stage="embed", total=len(chunks))
             remove_passages(session, version_id=held.version_id)
         self.index.delete_version(held.version_id)
         for first, batch in _batches(chunks):
@@ -169,6 +195,8 @@ class Pipeline:
             version = session.get(DocumentVersion, held.version_id)
             if document is None or version is None or document.deleted_at is not None:
                 raise LostLease
+            if _is_superseded(session, document, version):
+                raise Superseded
             replaced = document.version_id if document.version_id != version.id else None
             version.state, version.pages = "ready", parsed.pages
             version.title, version.media_type = (parsed.title or None), parsed.media_type
@@ -241,6 +269,11 @@ class Pipeline:
                 outcome=outcome,
             ),
         )
+
+
+def _is_superseded(session: Session, document: Document, version: DocumentVersion) -> bool:
+    current = session.get(DocumentVersion, document.version_id) if document.version_id else None
+    return current is not None and current.number > version.number
 
 
 def _batches(chunks: Sequence[Chunk]) -> Iterator[tuple[int, Sequence[Chunk]]]:

@@ -15,11 +15,13 @@ SWEEP_TASK = "ingest.sweep"
 def register(app: Celery, pipeline: Pipeline) -> None:
     """Define the tasks on `app`; both profiles run exactly these."""
 
-    @app.task(name=jobs.PROCESS_TASK)
+    # Not shared: Celery would give them to every other application of this process as well, and keep the
+    # first pipeline for all of them.
+    @app.task(name=jobs.PROCESS_TASK, shared=False)
     def process(job_id: str) -> None:
         pipeline.run(job_id)
 
-    @app.task(name=SWEEP_TASK)
+    @app.task(name=SWEEP_TASK, shared=False)
     def sweep(_argument: str = "") -> None:
         sweep_once(pipeline.database, orphaned=False)
 

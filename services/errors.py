@@ -94,6 +94,9 @@ def install(app: FastAPI, pages: Pages) -> None:
 
     @app.exception_handler(HTTPException)
     async def _plain(request: Request, error: HTTPException) -> Response:
+        if isinstance(error.__cause__, StrongroomError):
+            # FastAPI wraps whatever stops it from reading a body; what stopped it is the better answer.
+            return JSONResponse(envelope(error.__cause__), status_of(error.__cause__))
         if error.status_code == 404:
             if _is_browsing(request):
                 return pages.error(request, status=404, message="There is nothing at this address.")

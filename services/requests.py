@@ -17,11 +17,6 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 UPLOAD_PATH: Final = "/v1/files"
 
 UNEXPECTED: Final = "Something went wrong on our side; nothing was lost."
-_TOO_LARGE: Final = TooLarge(
-    f"The request is larger than {MAX_BODY_BYTES // 1024} KiB.",
-    hint="Upload long texts as files, and ask about them.",
-)
-
 _log = get_logger()
 
 
@@ -53,8 +48,8 @@ class RequestFrame:
         bounded = receive if scope["path"] == UPLOAD_PATH else _bounded(receive)
         try:
             await self._app(scope, bounded, send_with_id)
-        except _BodyTooLarge:
-            await _answer(send_with_id, 413, _TOO_LARGE)
+        except TooLarge as error:
+            await _answer(send_with_id, 413, error)
         except Exception as error:
             _log.error("request.failed", id=request_id, error=type(error).__name__, exc_info=error)
             if status is not None:
@@ -69,10 +64,6 @@ class RequestFrame:
             )
 
 
-class _BodyTooLarge(Exception):
-    pass
-
-
 def _bounded(receive: Receive) -> Receive:
     seen = 0
 
@@ -81,7 +72,10 @@ def _bounded(receive: Receive) -> Receive:
         message = await receive()
         seen += len(message.get("body", b""))
         if seen > MAX_BODY_BYTES:
-            raise _BodyTooLarge
+            raise TooLarge(
+                f"The request is larger than {MAX_BODY_BYTES // 1024} KiB.",
+                hint="Upload long texts as files, and ask about them.",
+            )
         return message
 
     return limited

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tests.preloaded import Launcher, PreloadedServer
 
 if TYPE_CHECKING:
     from infra.embeddings import Embedder
+    from infra.stores import Stores
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +41,7 @@ def make_server(
 
     yield make
     for server in made:
+        server.say_goodbye()
         server.kill()
 
 
@@ -50,3 +53,14 @@ def embedder() -> Embedder:
     loaded = Embedder(None)
     loaded.load()
     return loaded
+
+
+@pytest.fixture
+def stores(embedder: Embedder, tmp_path: Path) -> Iterator[Stores]:
+    """Open real stores on a fresh folder, with the one embedding model."""
+    from infra.settings import Settings
+    from infra.stores import open_stores
+
+    opened = replace(open_stores(Settings(data_dir=tmp_path / "data")), embedder=embedder)
+    yield opened
+    opened.close()

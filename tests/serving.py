@@ -49,6 +49,7 @@ class Server:
     flags: tuple[str, ...] = ("--quote-only",)
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
+    people: list[Person] = field(default_factory=list)
 
     def start(self) -> Server:
         """Start the server and wait until it is ready; raises RuntimeError with its output otherwise."""
@@ -112,7 +113,14 @@ class Server:
             headers = {"cookie": cookie, "sec-fetch-site": "same-origin"}
             key = browser.post("/v1/keys", json={"name": "test"}, headers=headers).json()["key"]
         client = httpx2.Client(base_url=self.url, timeout=180, headers={"authorization": f"Bearer {key}"})
-        return Person(joined.json()["user"]["id"], email, password, client)
+        person = Person(joined.json()["user"]["id"], email, password, client)
+        self.people.append(person)
+        return person
+
+    def say_goodbye(self) -> None:
+        """Close the connections of everybody who was created here."""
+        for person in self.people:
+            person.client.close()
 
 
 def upload(client: httpx2.Client, name: str, content: bytes, **fields: Any) -> dict[str, Any]:

@@ -1,0 +1,188 @@
+"""People, invitations, sessions, keys and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session
+
+from infra import accounts
+from infra.access import Role
+from infra.clock import now_ms
+from infra.database import Database
+from infra.database.tables import ApiKey, Base, Invitation, User, WebSession
+from infra.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
+
+PASSWORD = "a long enough password"
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[Session]:
+    """One open transaction."""
+    database = Database(f"sqlite:///{tmp_path / 'accounts.sqlite3'}")
+    Base.metadata.create_all(database.engine)
+    with database.write() as opened:
+        yield opened
+    database.close()
+
+
+@pytest.fixture
+def ada(session: Session) -> User:
+    """Somebody who joined by an invitation."""
+    return join(session, "ada@example.org")
+
+
+def join(session: Session, email: str, *roles: Role) -> User:
+    """Accept a fresh invitation."""
+    token, _ = accounts.invite(session, roles or {Role.EMPLOYEE}, created_by=None)
+    hashed = accounts.hash_password(PASSWORD)
+    return accounts.accept_invitation(session, token, name="Ada", email=email, password_hash=hashed)
+
+
+def test_an_invitation_is_used_once_and_gives_its_roles(session: Session) -> None:
+    """The account has the roles of the invitation, whoever accepts; a second use is refused."""
+    token, expires = accounts.invite(session, {Role.CURATOR, Role.EMPLOYEE}, created_by=None)
+    user = accounts.accept_invitation(session, token, name=" A  B ", email=" A@X.org ", password_hash="h")
+    assert (user.name, user.email, user.roles) == ("A B", "a@x.org", ["curator", "employee"])
+    assert expires > now_ms()
+    with pytest.raises(NotAuthenticated):
+        accounts.accept_invitation(session, token, name="C", email="c@x.org", password_hash="h")
+
+
+def test_an_expired_or_unknown_invitation_is_refused(session: Session) -> None:
+    """Both look alike."""
+    token, _ = accounts.invite(session, {Role.EMPLOYEE}, created_by=None)
+    session.get_one(Invitation, accounts.hash_secret(token)).expires_at = now_ms()
+    session.flush()
+    for wrong in (token, "unknown", ""):
+        with pytest.raises(NotAuthenticated):
+            accounts.accept_invitation(session, wrong, name="C", email="c@x.org", password_hash="h")
+
+
+def test_an_address_has_one_account(session: Session, ada: User) -> None:
+    """Whatever the case it is written in."""
+    with pytest.raises(Conflict):
+        join(session, "ADA@example.org")
+    session.rollback()
+
+
+@pytest.mark.parametrize("roles", [set(), {Role.ADMIN, Role.AUDITOR}])
+def test_nobody_is_invited_to_nothing_or_to_both(session: Session, roles: set[Role]) -> None:
+    """No role is a mistake, and an administrator does not audit themself."""
+    with pytest.raises(InvalidInput):
+        accounts.invite(session, roles, created_by=None)
+
+
+def test_a_new_first_link_ends_the_earlier_ones(session: Session) -> None:
+    """Only the last one works, and there is none once an administrator exists."""
+    earlier, later = accounts.invite_first_admin(session), accounts.invite_first_admin(session)
+    assert earlier is not None
+    assert later is not None
+    with pytest.raises(NotAuthenticated):
+        accounts.accept_invitation(session, earlier, name="C", email="c@x.org", password_hash="h")
+    accounts.accept_invitation(session, later, name="C", email="c@x.org", password_hash="h")
+    assert accounts.invite_first_admin(session) is None
+
+
+def test_signing_in(session: Session, ada: User) -> None:
+    """The right password opens; wrong password, wrong name and a disabled account all sound the same."""
+    assert accounts.sign_in(session, " Ada@Example.org", PASSWORD) is ada
+    refusals = set()
+    for email, password in (("ada@example.org", "wrong"), ("nobody@example.org", PASSWORD), ("", "")):
+        with pytest.raises(NotAuthenticated) as refused:
+            accounts.sign_in(session, email, password)
+        refusals.add(refused.value.message)
+    ada.disabled_at = now_ms()
+    session.flush()
+    with pytest.raises(NotAuthenticated) as refused:
+        accounts.sign_in(session, "ada@example.org", PASSWORD)
+    assert len(refusals | {refused.value.message}) == 1
+
+
+@pytest.mark.parametrize("password", ["", "short", "x" * 11, "x" * 1025])
+def test_a_password_has_a_length(password: str) -> None:
+    """At least 12 characters, and not so many that hashing them hurts."""
+    with pytest.raises(InvalidInput):
+        accounts.hash_password(password)
+
+
+def test_a_session_ends_by_time_by_signing_out_and_with_its_account(session: Session, ada: User) -> None:
+    """It names its person until then, and only its hash is stored."""
+    token = accounts.open_session(session, ada.id, hours=1)
+    session.flush()
+    found = accounts.principal_of_session(session, token)
+    assert found is not None
+    assert (found.principal_id, found.auth_method) == (f"user:{ada.id}", "session")
+    assert session.get(WebSession, token) is None
+    row = session.get_one(WebSession, accounts.hash_secret(token))
+    row.expires_at = now_ms()
+    assert accounts.principal_of_session(session, token) is None
+    row.expires_at = now_ms() + 1000
+    ada.disabled_at = now_ms()
+    assert accounts.principal_of_session(session, token) is None
+    ada.disabled_at = None
+    accounts.close_session(session, token)
+    session.flush()
+    assert accounts.principal_of_session(session, token) is None
+    accounts.close_session(session, token)
+
+
+def test_a_key_ends_by_time_by_revoking_and_with_its_account(session: Session, ada: User) -> None:
+    """It names its person until then, and only its hash is stored."""
+    row, secret = accounts.create_key(session, ada.id, "laptop", expires_at=now_ms() + 60_000)
+    session.flush()
+    found = accounts.principal_of_key(session, secret)
+    assert found is not None
+    assert (found.user_id, found.auth_method) == (ada.id, "api_key")
+    assert secret not in (row.key_hash, row.name)
+    assert accounts.principal_of_key(session, secret + "x") is None
+    row.expires_at = now_ms()
+    assert accounts.principal_of_key(session, secret) is None
+    row.expires_at = None
+    ada.disabled_at = now_ms()
+    assert accounts.principal_of_key(session, secret) is None
+    ada.disabled_at = None
+    accounts.revoke_key(session, ada.id, row.id)
+    assert accounts.principal_of_key(session, secret) is None
+    assert accounts.keys_of(session, ada.id) == []
+
+
+def test_one_revokes_ones_own_keys_only(session: Session, ada: User) -> None:
+    """Another person's key looks like one that does not exist."""
+    ben = join(session, "ben@example.org", Role.ADMIN)
+    row, _ = accounts.create_key(session, ada.id, "laptop")
+    session.flush()
+    for key_id in (row.id, "unknown"):
+        with pytest.raises(NotFound, match="There is no such key"):
+            accounts.revoke_key(session, ben.id, key_id)
+    assert session.get_one(ApiKey, row.id).revoked_at is None
+
+
+def test_groups_follow_into_the_principal(session: Session, ada: User) -> None:
+    """Membership is read with every request, so that leaving a group bites at the next one."""
+    legal = accounts.create_group(session, "Legal")
+    _, secret = accounts.create_key(session, ada.id, "laptop")
+    for _ in range(2):
+        accounts.add_member(session, legal.id, ada.id)
+        session.flush()
+    found = accounts.principal_of_key(session, secret)
+    assert found is not None
+    assert found.group_ids == {legal.id}
+    accounts.remove_member(session, legal.id, ada.id)
+    session.flush()
+    found = accounts.principal_of_key(session, secret)
+    assert found is not None
+    assert found.group_ids == frozenset()
+    with pytest.raises(NotFound):
+        accounts.remove_member(session, legal.id, ada.id)
+    with pytest.raises(NotFound):
+        accounts.add_member(session, "group:local:none", ada.id)
+
+
+def test_a_service_account_is_made_once(session: Session) -> None:
+    """It is an employee and nothing more, and cannot sign in by password."""
+    account = accounts.ensure_service_account(session, "nightly")
+    assert accounts.ensure_service_account(session, "nightly") is account
+    assert (account.kind, account.roles, account.password_hash) == ("service", ["employee"], None)
