@@ -21,7 +21,16 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
 from agents import prompts
-from agents.citations import Embed, Quote, best_quotes, boxes_of, check_claim, content_words, split_marks
+from agents.citations import (
+    Embed,
+    Quote,
+    as_plain_text,
+    best_quotes,
+    boxes_of,
+    check_claim,
+    content_words,
+    split_marks,
+)
 from agents.events import Citation, Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status
 from agents.record import AnswerRecord
 from agents.retrieve import Found, Retriever
@@ -162,14 +171,19 @@ class AnswerWorkflow(Workflow):
     async def compose(self, ctx: Context, event: AnswerWanted) -> Ended:
         """Let the model put the evidence into words; release what passes its check, sentence by sentence."""
         asked = await _asked(ctx)
+        scope = scope_of(asked.principal)
         composition = Composition(asked.question, event.evidence, self._limits, self._embedder)
         failure = None
         try:
-            async for piece in self._checked(composition, scope_of(asked.principal)):
+            async for piece in self._checked(composition, asked.record, scope):
+                if not await self._still_readable(piece, composition, scope):
+                    composition.withdraw()
+                    continue
                 await self._release(ctx, piece, text=piece.text if isinstance(piece, Sentence) else None)
         except ModelUnavailable as error:
             failure = error
-        await self._record_call(asked.record, composition, failure)
+        tokens = Tokens(read=composition.prompt_tokens, written=composition.completion_tokens)
+        await anyio.to_thread.run_sync(asked.record.called, tokens, failure.code if failure else "ok")
         return composition.ended(event.search_text, failure)
 
     @step
@@ -194,14 +208,19 @@ class AnswerWorkflow(Workflow):
         return StopEvent()
 
     async def _checked(
-        self, composition: Composition, scope: AccessScope
+        self, composition: Composition, record: AnswerRecord, scope: AccessScope
     ) -> AsyncIterator[Sentence | Progress]:
         model = self._model
         if model is None:
             raise ModelUnavailable("There is no language model.")
         yield Progress("reading")
+        digest, template = await model.digest(), prompts.template_hash()
+        params: dict[str, str | int] = {"max_tokens": composition.max_tokens, "temperature": "0"}
+        await anyio.to_thread.run_sync(record.calling, digest, template, params)
         stream = model.stream(
-            composition.messages(), max_tokens=composition.max_tokens, cache_salt=self._salt(scope)
+            composition.messages(),
+            max_tokens=composition.max_tokens,
+            cache_salt=self._salt(scope),
         )
         async with stream:
             async for token in stream:
@@ -220,18 +239,14 @@ class AnswerWorkflow(Workflow):
             await anyio.to_thread.run_sync(asked.record.segment, text)
         ctx.write_event_to_stream(Piece(released=piece))
 
-    async def _record_call(
-        self, record: AnswerRecord, composition: Composition, failure: ModelUnavailable | None
-    ) -> None:
-        if self._model is None:
-            return
-        digest = await self._model.digest() if failure is None else "unavailable"
-        params: dict[str, str | int] = {"max_tokens": composition.max_tokens, "temperature": "0"}
-        tokens = Tokens(read=composition.prompt_tokens, written=composition.completion_tokens)
-        outcome = failure.code if failure else "ok"
-        await anyio.to_thread.run_sync(
-            lambda: record.generated(digest, prompts.template_hash(), params, tokens, outcome)
-        )
+    async def _still_readable(
+        self, piece: Sentence | Progress, composition: Composition, scope: AccessScope
+    ) -> bool:
+        """Look once more before a sentence leaves: its document may have been unshared meanwhile."""
+        if isinstance(piece, Progress):
+            return True
+        cited = composition.passages_of(piece)
+        return await anyio.to_thread.run_sync(self._retriever.may_still_read, scope, cited)
 
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._embedder.embed_sentences(texts)
@@ -343,6 +358,15 @@ class Composition:
         self._buffer = ""
         return [left] if left else []
 
+    def passages_of(self, sentence: Sentence) -> list[str]:
+        """Return the ids of the passages that a sentence cites."""
+        return [citation.passage.id for citation in self._citations if citation.n in sentence.citations]
+
+    def withdraw(self) -> None:
+        """Take back the last sentence, which may not be shown any more."""
+        self.sentences.pop()
+        self.withheld.append("withdrawn")
+
     def count(self, completion: Completion) -> None:
         """Take over the server's token counts, or our own count where it tells none."""
         self.prompt_tokens = completion.prompt_tokens or self.prompt_tokens
@@ -424,7 +448,7 @@ def evidence_of(quotes: list[Quote]) -> Evidence:
     ]
     sufficient = any(quote.cosine >= MIN_COSINE and quote.score >= MIN_SCORE for quote in quotes)
     shown = [citation for citation in citations if citation.shown]
-    text = "\n".join(f"> {' '.join(citation.quote.split())} [{citation.n}]\n" for citation in shown)
+    text = "\n".join(f"> {as_plain_text(citation.quote)} [{citation.n}]\n" for citation in shown)
     return Evidence(citations=citations, text=text, sufficient=sufficient)
 
 

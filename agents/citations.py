@@ -35,6 +35,8 @@ _MIN_SENTENCE_CHARS: Final = 12
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NUMBER = re.compile(r"(?<![\w.])[-−]?\d[\d.,:/]*\d|\d")
 _MARK = re.compile(r"\s*\[(\d+(?:\s*,\s*\d+)*)\]")
+_MARKUP = re.compile(r"[\\`*\[\]<>!]")
+_ADDRESS = re.compile(r"(\b\w+|\bwww)(://|(?<=www)\.)", re.IGNORECASE)
 _BULLET = re.compile(r"[•◦▪–*-]\s+")
 _CELL: Final = " | "
 _LINK = re.compile(r"https?://|www\.|!\[|\]\(|<\w", re.IGNORECASE)
@@ -145,6 +147,15 @@ def _widened(quote: Quote) -> Quote:
 
 def _needs_more(quote: str) -> bool:
     return _CELL not in quote and (len(quote) < SHORT_QUOTE_CHARS or quote.rstrip().endswith(":"))
+
+
+def as_plain_text(quote: str) -> str:
+    """Return a quote on one line in which Markdown is text: no image, link, tag or citation mark of its own.
+
+    A document must not make a reader's client fetch an address (design §5), so addresses are broken up too.
+    """
+    escaped = _MARKUP.sub(r"\\\g<0>", " ".join(quote.split()))
+    return _ADDRESS.sub(r"\g<1>\\\g<2>", escaped)
 
 
 def boxes_of(passage: Passage, span: tuple[int, int]) -> list[dict[str, float]]:

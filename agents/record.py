@@ -27,6 +27,7 @@ class AnswerRecord:
         self._answer_id = answer_id
         self._actor: Actor | None = None
         self._passages: tuple[Retrieved, ...] = ()
+        self._call: AI | None = None
         self._begun = False
         self._ended = False
 
@@ -67,12 +68,16 @@ class AnswerRecord:
         """Record a piece of the answer that is about to be released."""
         self._write(EventType.ANSWER_SEGMENT, Stage.SEGMENT, content=text)
 
-    def generated(
-        self, model: str, prompt: str, params: dict[str, str | int], tokens: Tokens, outcome: str
-    ) -> None:
-        """Record the model call: which model, which prompt template, how much text."""
-        ai = AI(model=model, prompt=prompt, params=params, tokens=tokens)
-        self._write(EventType.ANSWER_GENERATED, Stage.SEGMENT, ai=ai, outcome=outcome)
+    def calling(self, model: str, prompt: str, params: dict[str, str | int]) -> None:
+        """Record the model call before it is made: which model, which prompt template, which parameters."""
+        self._call = AI(model=model, prompt=prompt, params=params)
+        self._write(EventType.ANSWER_GENERATED, Stage.START, ai=self._call)
+
+    def called(self, tokens: Tokens, outcome: str) -> None:
+        """Record how the model call ended, and how much text it read and wrote."""
+        if self._call is not None:
+            ai, self._call = replace(self._call, tokens=tokens), None
+            self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
 
     def finished(self, status: Status, cited: Sequence[Citation]) -> dict[str, Any]:
         """Record how the answer ended and what it cites; returns the receipt."""
@@ -85,6 +90,9 @@ class AnswerRecord:
 
         An answer whose beginning did not get onto the record has no end there either.
         """
+        if self._call is not None:
+            ai, self._call = self._call, None
+            self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
         if self._begun and not self._ended:
             self._end(outcome, self._passages)
 

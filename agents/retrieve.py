@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,12 @@ class Retriever:
         with self.database.read() as session:
             passages = open_passages(session, scope, [hit.id for hit in hits], self.master_key)
         return Found(passages=_one_a_page(passages)[:limit], question_vector=vector)
+
+    def may_still_read(self, scope: AccessScope, passage_ids: Sequence[str]) -> bool:
+        """Say whether every one of these passages may be read at this moment."""
+        with self.database.read() as session:
+            found = open_passages(session, scope, passage_ids, self.master_key)
+        return len(found) == len(set(passage_ids))
 
 
 def _one_a_page(passages: list[Passage]) -> list[Passage]:

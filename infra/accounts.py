@@ -27,6 +27,8 @@ _HOUR_MS: Final = 3_600_000
 _PASSWORDS: Final = PasswordHasher()
 # Verified when no such account exists, so that a wrong name costs the same time as a wrong password.
 _NOBODYS_HASH: Final = _PASSWORDS.hash(secrets.token_hex(16))
+_NOT_VALID: Final = "This invitation is not valid any more."
+_ASK_AGAIN: Final = "Ask an administrator for a new link."
 _BAD_SIGN_IN: Final = "That e-mail address and password do not match an account."
 
 
@@ -66,6 +68,13 @@ def invite_first_admin(session: Session) -> str | None:
     return token
 
 
+def check_invitation(session: Session, token: str) -> None:
+    """Raise NotAuthenticated unless the invitation can be accepted now; cheaper than hashing a password."""
+    row = session.get(Invitation, hash_secret(token))
+    if row is None or row.used_at is not None or row.expires_at <= now_ms():
+        raise NotAuthenticated(_NOT_VALID, hint=_ASK_AGAIN)
+
+
 def accept_invitation(session: Session, token: str, *, name: str, email: str, password_hash: str) -> User:
     """Create the account that the invitation is for, and use the invitation up.
 
@@ -83,9 +92,7 @@ def accept_invitation(session: Session, token: str, *, name: str, email: str, pa
         .returning(Invitation.roles)
     ).first()
     if claimed is None:
-        raise NotAuthenticated(
-            "This invitation is not valid any more.", hint="Ask an administrator for a new link."
-        )
+        raise NotAuthenticated(_NOT_VALID, hint=_ASK_AGAIN)
     user = User(
         id=new_id(),
         kind="user",

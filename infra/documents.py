@@ -106,6 +106,14 @@ def get_own_document(session: Session, scope: AccessScope, document_id: str, pri
     return document
 
 
+def get_own_to_delete(session: Session, document_id: str, principal_id: str) -> Document:
+    """Return a document of this owner, even one whose deletion was interrupted; raises NotFound otherwise."""
+    document = session.get(Document, document_id)
+    if document is None or document.owner != principal_id:
+        raise NotFound(NO_SUCH_FILE)
+    return document
+
+
 def find_own_by_name(session: Session, principal_id: str, name: str) -> Document | None:
     """Return the owner's live document with this name, if there is one."""
     return session.scalar(

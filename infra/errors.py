@@ -77,6 +77,12 @@ class AuditUnavailable(StrongroomError):
     code = "audit_unavailable"
 
 
+class DatabaseBusy(StrongroomError, TimeoutError):
+    """Another writer held the database for too long; nothing was changed."""
+
+    code = "database_busy"
+
+
 class ModelUnavailable(StrongroomError):
     """The language model cannot be reached or did not answer."""
 

@@ -338,7 +338,8 @@ class EdgeIndex:
     def version_ids(self) -> set[str]:
         """Return every version that has points."""
         request = self._engine.FacetRequest(key="version_id", limit=FACET_LIMIT, exact=True)
-        return {str(hit.value) for hit in self._ask(lambda: self._shard.facet(request)).hits}
+        # The engine goes on listing values whose points are gone, with a count of zero.
+        return {str(hit.value) for hit in self._ask(lambda: self._shard.facet(request)).hits if hit.count}
 
     def snapshot(self, folder: Path) -> str:
         """Copy the index to a new folder below `folder`, while writers wait, and return its path."""
@@ -634,7 +635,7 @@ class ServerIndex:
         """Return every version that has points."""
         with _server_errors():
             found = self._client.facet(self._alias, key="version_id", limit=FACET_LIMIT, exact=True)
-        return {str(hit.value) for hit in found.hits}
+        return {str(hit.value) for hit in found.hits if hit.count}
 
     def snapshot(self, folder: Path) -> str:
         """Have the server keep a snapshot and return its name there; `folder` is not used."""

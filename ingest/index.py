@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from infra.clock import new_id
 from infra.database import Database
 from infra.database.tables import Chunk, Document, DocumentVersion
 from infra.documents import access_of
@@ -18,6 +19,7 @@ from infra.errors import Conflict
 from infra.files import FileStore
 from infra.logs import get_logger
 from infra.vectors import VectorIndex
+from ingest.jobs import submit
 
 _log = get_logger()
 
@@ -39,7 +41,7 @@ class Removed:
 def remove_document(database: Database, index: VectorIndex, files: FileStore, document_id: str) -> Removed:
     """Remove every trace of a document that is marked as deleted; safe to repeat after a crash.
 
-    Rows go last, so that an interrupted removal is found again by `finish_removals`. Raises Conflict
+    Rows go last, so that an interrupted removal is found again by `mend`. Raises Conflict
     when points are still found afterwards.
     """
     with database.read() as session:
@@ -70,11 +72,8 @@ def refresh_access(database: Database, index: VectorIndex, document_id: str) -> 
             document.indexed_epoch = access.epoch
 
 
-def repair(database: Database, index: VectorIndex, files: FileStore) -> None:
-    """Finish what a crash interrupted: deletions, access lists, and points without a passage.
-
-    Raises nothing for single documents: each is logged and tried again at the next start.
-    """
+def mend(database: Database, index: VectorIndex, files: FileStore) -> None:
+    """Finish what was interrupted: deletions, and access lists that the index lags behind."""
     with database.read() as session:
         doomed = session.scalars(select(Document.id).where(Document.deleted_at.is_not(None))).all()
         lagging = session.scalars(
@@ -84,7 +83,16 @@ def repair(database: Database, index: VectorIndex, files: FileStore) -> None:
         remove_document(database, index, files, document_id)
     for document_id in lagging:
         refresh_access(database, index, document_id)
+
+
+def reconcile(database: Database, index: VectorIndex) -> None:
+    """Make index and database agree, before any worker runs: drop strays, queue what is missing."""
     _drop_stray_points(database, index)
+    for version_id in missing_points(database, index):
+        with database.write() as session:
+            version = session.get_one(DocumentVersion, version_id)
+            submit(session, document_id=version.document_id, version_id=version_id, corr=new_id())
+        _log.warning("index.rebuilding", version=version_id)
 
 
 def missing_points(database: Database, index: VectorIndex) -> list[str]:

@@ -103,6 +103,7 @@ def latest_jobs(session: Session, document_ids: Sequence[str]) -> dict[str, Job]
 
 def cancel(session: Session, job: Job) -> Job:
     """Cancel at once what is queued, and ask a running worker to stop; raises Conflict when it has ended."""
+    _lock(session, job)
     if job.state in FINAL_STATES:
         raise Conflict(f"This job has already {job.state}.")
     if job.state == "queued":
@@ -116,6 +117,7 @@ def cancel(session: Session, job: Job) -> Job:
 
 def retry(session: Session, job: Job) -> Job:
     """Queue a job again that did not succeed; raises Conflict otherwise."""
+    _lock(session, job)
     if job.state not in _RETRYABLE:
         raise Conflict(f"A job that is {job.state} cannot be retried.")
     job.state, job.stage, job.done, job.total = "queued", "queued", 0, None
@@ -204,7 +206,8 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
     not run out first. A job that has been tried MAX_ATTEMPTS times is quarantined with its reason.
     """
     now = now_ms()
-    stale = select(Job).where(Job.state == "running")
+    # Rows that a worker is just changing are left to it: it is alive.
+    stale = select(Job).where(Job.state == "running").with_for_update(skip_locked=True)
     if not orphaned:
         stale = stale.where(Job.lease_until < now)
     quarantined, abandoned = [], []
@@ -218,17 +221,26 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
             job.hint = (
                 "Check that the file opens in its own program, then retry; the others are not affected."
             )
+            _set_version_state(session, job, "failed")
             quarantined.append(job)
         else:
             job.state, job.stage = "queued", "queued"
             abandoned.append(job.id)
-    waiting = select(Job).where(Job.state == "queued").order_by(Job.created_at)
+    waiting = (
+        select(Job).where(Job.state == "queued").order_by(Job.created_at).with_for_update(skip_locked=True)
+    )
     if not orphaned:
         waiting = waiting.where((Job.updated_at < now - LEASE_MS) | Job.id.in_(abandoned))
     for job in session.scalars(waiting):
         job.updated_at = now
         session.add(outbox_row(PROCESS_TASK, job.id))
     return quarantined
+
+
+def _lock(session: Session, job: Job) -> None:
+    """Read the row anew and hold it, so that a worker's change and a person's do not cross."""
+    session.flush()
+    session.refresh(job, with_for_update=True)
 
 
 def _set_version_state(session: Session, job: Job, state: str) -> None:

@@ -216,9 +216,12 @@ class Pipeline:
             with self.database.write() as session:
                 jobs.finish(session, held, state, reason=reason)
                 version = session.get(DocumentVersion, held.version_id)
+                document = session.get(Document, held.document_id)
                 if version is not None:
                     version.state = "failed"
-                remove_passages(session, version_id=held.version_id)
+                # A version that answers already keeps its passages, whatever became of a second run.
+                if document is None or document.version_id != held.version_id:
+                    remove_passages(session, version_id=held.version_id)
                 self._record(session, held, outcome=outcome)
         except LostLease:
             pass

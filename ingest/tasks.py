@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
-from infra.clock import now_ms
+from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
+from infra.audit.ledger import Ledger
 from infra.database import Database
 from ingest import jobs
 from ingest.pipeline import Pipeline
@@ -23,11 +24,15 @@ def register(app: Celery, pipeline: Pipeline) -> None:
 
     @app.task(name=SWEEP_TASK, shared=False)
     def sweep(_argument: str = "") -> None:
-        sweep_once(pipeline.database, orphaned=False)
+        sweep_once(pipeline.database, pipeline.ledger, orphaned=False)
 
 
-def sweep_once(database: Database, *, orphaned: bool) -> int:
-    """Queue abandoned work again; returns when it did so (UTC ms). See `ingest.jobs.sweep`."""
+def sweep_once(database: Database, ledger: Ledger, *, orphaned: bool) -> None:
+    """Queue abandoned work again, and record what is given up; see `ingest.jobs.sweep`."""
     with database.write() as session:
-        jobs.sweep(session, orphaned=orphaned)
-    return now_ms()
+        for job in jobs.sweep(session, orphaned=orphaned):
+            what = Resource(type="file", id=job.document_id, ver=job.version_id)
+            event = Event(
+                EventType.FILE_PARSED, Stage.SINGLE, job.corr, SYSTEM, res=what, outcome="quarantined"
+            )
+            ledger.record_in(session, event)

@@ -11,13 +11,12 @@ from typing import Any
 from celery import Celery
 from celery.bootsteps import StartStopStep
 
-from infra.database import Database
 from infra.logs import configure_logs
 from infra.offline import close_phone_lines
 from infra.queue import BrokerWaker, LocalWaker, OutboxRelay, Ticker, make_celery
 from infra.settings import Settings
 from infra.stores import Stores, open_stores
-from ingest.index import repair
+from ingest.index import mend, reconcile
 from ingest.parse.limits import ParseLimits
 from ingest.pipeline import Pipeline
 from ingest.tasks import register, sweep_once
@@ -52,8 +51,9 @@ class EmbeddedWorker:
     def start(self) -> None:
         """Mend what a crash left, queue abandoned work again, and begin."""
         self._stores.files.sweep_partial()
-        repair(self._stores.database, self._stores.index, self._stores.files)
-        sweep_once(self._stores.database, orphaned=True)
+        mend(self._stores.database, self._stores.index, self._stores.files)
+        sweep_once(self._stores.database, self._stores.ledger, orphaned=True)
+        reconcile(self._stores.database, self._stores.index)
         self._waker.start()
         self.relay.start()
         self._sweeper.start()
@@ -65,8 +65,9 @@ class EmbeddedWorker:
         self._waker.stop()
 
     def _sweep(self) -> None:
-        sweep_once(self._stores.database, orphaned=False)
+        sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
         self.relay.kick()
+        mend(self._stores.database, self._stores.index, self._stores.files)
 
 
 class Upkeep:
@@ -75,14 +76,14 @@ class Upkeep:
     Every worker does it, so that a job whose worker was killed is taken up while any other one lives.
     """
 
-    def __init__(self, database: Database, app: Celery) -> None:
-        self._database = database
-        self._relay = OutboxRelay(database, BrokerWaker(app))
+    def __init__(self, stores: Stores, app: Celery) -> None:
+        self._stores = stores
+        self._relay = OutboxRelay(stores.database, BrokerWaker(app))
         self._sweeper = Ticker(self._sweep, period_s=SWEEP_PERIOD_S, name="sweep")
 
     def start(self) -> None:
         """Look once, and go on looking."""
-        sweep_once(self._database, orphaned=False)
+        sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
         self._relay.start()
         self._sweeper.start()
 
@@ -92,15 +93,16 @@ class Upkeep:
         self._relay.stop()
 
     def _sweep(self) -> None:
-        sweep_once(self._database, orphaned=False)
+        sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
         self._relay.kick()
+        mend(self._stores.database, self._stores.index, self._stores.files)
 
 
 def celery_app(settings: Settings, stores: Stores) -> Celery:
     """Return the worker's application for the server profile."""
     app = make_celery(settings.broker_url or "memory://")
     register(app, pipeline_of(stores, settings))
-    app.steps["worker"].add(_step_of(Upkeep(stores.database, app)))
+    app.steps["worker"].add(_step_of(Upkeep(stores, app)))
     return app
 
 

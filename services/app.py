@@ -33,6 +33,8 @@ from services.web import pages
 from services.web.headers import SecurityHeaders
 
 VERSION = "0.1.0"
+RENDERERS = 2
+"""How many page images are drawn at once; each takes a child process and a copy of its file."""
 _log = get_logger()
 
 
@@ -127,6 +129,7 @@ def _parts(settings: Settings, stores: Stores, model: ModelServer, relay: Outbox
             salt_key=stores.master_key.derive("prefix cache salt"),
         ),
         parse_limits=ParseLimits.from_settings(settings),
+        renderers=anyio.CapacityLimiter(RENDERERS),
     )
 
 

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from infra.errors import (
     AuditUnavailable,
     Conflict,
+    DatabaseBusy,
     InvalidInput,
     ModelUnavailable,
     NotAuthenticated,
@@ -38,6 +39,7 @@ _STATUS: dict[type[StrongroomError], int] = {
     AuditUnavailable: 503,
     ModelUnavailable: 503,
     IndexUnavailable: 503,
+    DatabaseBusy: 503,
     StorageFull: 507,
 }
 _TYPES = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anyio import CapacityLimiter
+
 from agents.answer import Answerer
 from infra.audit.ledger import Ledger
 from infra.database import Database
@@ -32,3 +34,4 @@ class Parts:
     model: ModelServer
     answerer: Answerer
     parse_limits: ParseLimits
+    renderers: CapacityLimiter

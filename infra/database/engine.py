@@ -11,6 +11,8 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session, sessionmaker
 
+from infra.errors import DatabaseBusy
+
 
 class Database:
     """One engine with read and write transactions.
@@ -19,7 +21,7 @@ class Database:
     a lock here instead of polling on SQLITE_BUSY; `lock_timeout_s` bounds that wait.
     """
 
-    def __init__(self, url: str, *, lock_timeout_s: float = 30.0) -> None:
+    def __init__(self, url: str, *, lock_timeout_s: float = 10.0) -> None:
         self.url = url
         self.lock_timeout_s = lock_timeout_s
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
@@ -42,7 +44,7 @@ class Database:
     def write(self, *, timeout_s: float | None = None) -> Iterator[Session]:
         """Yield a session that commits at the end, or rolls back on an error.
 
-        Raises TimeoutError when another writer of this process holds SQLite for longer than
+        Raises DatabaseBusy when another writer of this process holds SQLite for longer than
         `timeout_s` seconds.
         """
         with self._turn(timeout_s), self._sessions.begin() as session:
@@ -63,7 +65,7 @@ class Database:
 @contextmanager
 def _locked(lock: threading.Lock, timeout_s: float) -> Iterator[None]:
     if not lock.acquire(timeout=timeout_s):
-        raise TimeoutError("the database is busy with another writer")
+        raise DatabaseBusy("The database is busy; nothing was changed.", hint="Try again in a moment.")
     try:
         yield
     finally:

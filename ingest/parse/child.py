@@ -64,6 +64,7 @@ def _task(request: dict[str, Any], limits: ParseLimits, answers: _Answers, grant
         answers.send({"guarantees": {**granted, "closed_filesystem": _close_filesystem()}})
         return
     # Blocking writes to the memory file are sealed by the parent; this only reads it.
+    _refuse_unless(granted["resource_limits"] and (granted["no_network"] or granted["no_sockets"]))
     with os.fdopen(request["descriptor"], "rb") as file:
         if request["task"] == "render":
             _render(request, limits, answers, file)
@@ -71,10 +72,20 @@ def _task(request: dict[str, Any], limits: ParseLimits, answers: _Answers, grant
             _parse(request, limits, answers, file)
 
 
+def _refuse_unless(confined: bool) -> None:
+    """Fail closed: a parser that a document takes over must reach neither the network nor our files."""
+    if not confined:
+        raise UnreadableFile(
+            "not_confined",
+            "This machine cannot confine the parser, so no file is read.",
+            hint="`strongroom doctor` says what is missing; Linux 5.13 or later has it.",
+        )
+
+
 def _parse(request: dict[str, Any], limits: ParseLimits, answers: _Answers, file: BinaryIO) -> None:
     media_type = detect.detect(file, request["name"])
     load_parser(media_type)
-    _close_filesystem()
+    _refuse_unless(_close_filesystem())
     document = parse(media_type, file, limits, answers.progress)
     for block in document.blocks:
         answers.block(block.as_dict(), len(block.text))
@@ -90,7 +101,7 @@ def _render(request: dict[str, Any], limits: ParseLimits, answers: _Answers, fil
     from ingest.parse.pdf_lines import render_page
 
     del PngImagePlugin
-    _close_filesystem()
+    _refuse_unless(_close_filesystem())
     png = render_page(file, request["page"], request["scale"], limits)
     answers.send({"png": base64.b64encode(png).decode()})
 

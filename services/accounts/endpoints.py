@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urljoin
 
@@ -13,7 +14,7 @@ from infra.access import EVERYONE, Principal, Role
 from infra.audit.leaf import ANONYMOUS, Event, EventType, Resource, Stage
 from infra.clock import now_ms
 from infra.database.tables import ApiKey, Group, User
-from infra.errors import NotAuthenticated
+from infra.errors import NotAuthenticated, NotPermitted
 from services.accounts.schemas import Acceptance, GroupRequest, InvitationRequest, KeyRequest, SignIn
 from services.deps import COOKIE, Admin, CurrentPerson, PartsDep, RequestId
 from services.parts import Parts
@@ -63,7 +64,7 @@ def invite(
         token, expires_at = accounts.invite(session, body.roles, created_by=person.id)
         outcome = ",".join(sorted(body.roles))
         what = Resource("invitation", accounts.hash_secret(token)[:16])
-        _record(session, parts, person.principal, corr, EventType.INVITATION_CREATED, what, outcome=outcome)
+        _record(session, parts, person.principal, corr, EventType.INVITATION_CREATED, what, outcome)
     url = urljoin(parts.settings.public_url or str(request.base_url), "/join") + f"#{token}"
     return {"url": url, "expires_at": expires_at, "roles": body.roles}
 
@@ -73,6 +74,8 @@ def accept_invitation(
     body: Acceptance, parts: PartsDep, corr: RequestId, response: Response
 ) -> dict[str, Any]:
     """Create the account that the invitation is for, and sign in."""
+    with parts.database.read() as session:
+        accounts.check_invitation(session, body.token)
     password_hash = accounts.hash_password(body.password)
     with parts.database.write() as session:
         user = accounts.accept_invitation(
@@ -105,6 +108,10 @@ def list_keys(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
 @router.post("/keys", status_code=201)
 def create_key(body: KeyRequest, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Make an API key; its secret is in this answer and nowhere else."""
+    if person.principal.auth_method == "api_key" and person.principal.kind == "user":
+        raise NotPermitted(
+            "A key cannot make further keys.", hint="Sign in, and make it on your account page."
+        )
     expires_at = now_ms() + body.expires_in_days * _DAY_MS if body.expires_in_days else None
     with parts.database.write() as session:
         key, secret = accounts.create_key(session, person.id, body.name, expires_at=expires_at)
@@ -158,7 +165,9 @@ def add_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, corr
     with parts.database.write() as session:
         accounts.add_member(session, group_id, user_id)
         what = Resource("group", group_id)
-        _record(session, parts, person.principal, corr, EventType.GROUP_CHANGED, what, outcome="member_added")
+        _record(
+            session, parts, person.principal, corr, EventType.GROUP_CHANGED, what, "member_added", user_id
+        )
 
 
 @router.delete("/groups/{group_id}/members/{user_id}", status_code=204)
@@ -174,10 +183,12 @@ def remove_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, c
 
 @router.get("/principals")
 def list_principals(parts: PartsDep, person: CurrentPerson, q: str = "") -> dict[str, Any]:
-    """List the people and groups that one can share with; `q` narrows by name."""
+    """List people and one's own groups, for administrators all groups; `q` narrows by name."""
     with parts.database.read() as session:
         everyone = [{"id": EVERYONE, "label": "Everyone"}]
-        groups = [{"id": group.id, "label": group.name} for group in accounts.list_groups(session)]
+        is_admin = Role.ADMIN in person.roles
+        mine = accounts.list_groups(session) if is_admin else accounts.groups_of(session, person.id)
+        groups = [{"id": group.id, "label": group.name} for group in mine]
         people = [
             {"id": f"user:{user.id}", "label": user.name}
             for user in accounts.list_people(session)
@@ -208,13 +219,16 @@ def _record(
     parts: Parts,
     principal: Principal,
     corr: str,
-    event: EventType,
+    event_type: EventType,
     what: Resource,
-    *,
     outcome: str = "ok",
+    about: str | None = None,
 ) -> None:
     actor = parts.ledger.actor_for(session, principal)
-    parts.ledger.record_in(session, Event(event, Stage.SINGLE, corr, actor, res=what, outcome=outcome))
+    event = Event(event_type, Stage.SINGLE, corr, actor, res=what, outcome=outcome)
+    # Whom it is about is content: encrypted, and erasable with the person who did it.
+    content = json.dumps({"account": about}).encode() if about else None
+    parts.ledger.record_in(session, event, content)
 
 
 def _set_cookie(response: Response, token: str) -> None:

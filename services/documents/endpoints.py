@@ -77,11 +77,9 @@ def get_file(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope)
 
 
 @router.delete("/{file_id}")
-def delete_file(
-    file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
-) -> dict[str, Any]:
+def delete_file(file_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Delete one's own file from every store; the counts say what was removed."""
-    removed = service.delete(parts, person, scope, corr, file_id)
+    removed = service.delete(parts, person, corr, file_id)
     return {"id": file_id, "object": "file", "deleted": True, "x_removed": removed.as_dict()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -95,8 +96,11 @@ def _register(
     try:
         with parts.database.write() as session:
             document, is_new_content = _document_for(session, owner, received.filename, sha256)
-            for principal in received.fields.get("share", []):
-                documents.share(session, document, principal)
+            for principal in dict.fromkeys(received.fields.get("share", [])):
+                if documents.share(session, document, principal):
+                    _record(
+                        session, parts, person, corr, EventType.FILE_SHARED, document, with_whom=principal
+                    )
             if is_new_content:
                 version = documents.add_version(
                     session, document, version_id=version_id, sha256=sha256, size=size, wrapped_key=wrapped
@@ -194,15 +198,15 @@ def set_share(
         else:
             documents.unshare(session, document, principal)
         event = EventType.FILE_SHARED if shared else EventType.FILE_UNSHARED
-        _record(session, parts, person, corr, event, document)
+        _record(session, parts, person, corr, event, document, with_whom=principal)
     refresh_access(parts.database, parts.index, document_id)
 
 
-def delete(parts: Parts, person: Person, scope: AccessScope, corr: str, document_id: str) -> Removed:
+def delete(parts: Parts, person: Person, corr: str, document_id: str) -> Removed:
     """Remove one's own document from every store; it answers nothing from the first moment on."""
     with parts.database.write() as session:
-        document = documents.get_own_document(session, scope, document_id, person.principal.principal_id)
-        document.deleted_at = now_ms()
+        document = documents.get_own_to_delete(session, document_id, person.principal.principal_id)
+        document.deleted_at = document.deleted_at or now_ms()
         _record(session, parts, person, corr, EventType.FILE_DELETED, document)
     return remove_document(parts.database, parts.index, parts.files, document_id)
 
@@ -217,14 +221,22 @@ def record_opened(
 
 
 def _record(
-    session: Session, parts: Parts, person: Person, corr: str, event: EventType, document: Document
+    session: Session,
+    parts: Parts,
+    person: Person,
+    corr: str,
+    event_type: EventType,
+    document: Document,
+    *,
+    with_whom: str | None = None,
 ) -> None:
     actor = parts.ledger.actor_for(session, person.principal)
     what = Resource("file", document.id, document.version_id)
     authz = Authz("allow", POLICY, document.acl_epoch)
-    parts.ledger.record_in(
-        session, Event(event, Stage.SINGLE, corr, actor, res=what, authz=authz, outcome="ok")
-    )
+    event = Event(event_type, Stage.SINGLE, corr, actor, res=what, authz=authz, outcome="ok")
+    # With whom is content, not an identifier of the log: it is encrypted, and can be erased.
+    content = json.dumps({"principal": with_whom}).encode() if with_whom else None
+    parts.ledger.record_in(session, event, content)
 
 
 def _too_large(limit: int) -> str:

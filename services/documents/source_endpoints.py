@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final
 
+import anyio
 from fastapi import APIRouter, Query, Response
 
 from agents.citations import boxes_of
 from infra.access import AccessScope
 from infra.database.tables import DocumentVersion
 from infra.documents import Passage, open_passages, version_key
-from infra.errors import NotFound
+from infra.errors import NotFound, Throttled
 from ingest.parse.detect import PDF
 from ingest.parse.sandbox import render_page_in_child
-from services.deps import CurrentPerson, PartsDep, RequestId, Scope
+from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents.places import place_label
 from services.documents.service import record_opened
 from services.parts import Parts
 
 router = APIRouter(prefix="/v1/sources", tags=["sources"])
+MAX_WAITING: Final = 16
 IMAGE_SCALE: Final = 1.6
 """Pixels per point of a page image: 115 dots per inch, readable and below 300 KB for a text page."""
 
@@ -58,10 +60,22 @@ def get_source(
 
 
 @router.get("/{citation_id}/page.png", response_class=Response)
-def get_page_image(
+async def get_page_image(
     citation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> Response:
-    """Return the cited PDF page as a picture, drawn in a child process under the parser's limits."""
+    """Return the cited PDF page as a picture, drawn in a child process under the parser's limits.
+
+    A few are drawn at a time; the others wait outside the threads that answer everybody else.
+    """
+    if parts.renderers.statistics().tasks_waiting >= MAX_WAITING:
+        raise Throttled("Many page images are being drawn just now.", hint="Try again in a moment.")
+    image = await anyio.to_thread.run_sync(
+        _draw, parts, person, scope, corr, citation_id, limiter=parts.renderers
+    )
+    return Response(image, media_type="image/png", headers={"Cache-Control": "no-store"})
+
+
+def _draw(parts: Parts, person: Person, scope: AccessScope, corr: str, citation_id: str) -> bytes:
     passage = _passage(parts, scope, citation_id)
     page = passage.place.get("page")
     if passage.media_type != PDF or page is None:
@@ -70,8 +84,7 @@ def get_page_image(
         version = session.get_one(DocumentVersion, passage.version_id)
     record_opened(parts, person, corr, "page", passage.id, passage.version_id)
     stored = parts.files.read(version.id, version_key(parts.master_key, version))
-    image = render_page_in_child(stored, page=page, scale=IMAGE_SCALE, limits=parts.parse_limits)
-    return Response(image, media_type="image/png", headers={"Cache-Control": "no-store"})
+    return render_page_in_child(stored, page=page, scale=IMAGE_SCALE, limits=parts.parse_limits)
 
 
 def _passage(parts: Parts, scope: AccessScope, citation_id: str) -> Passage:

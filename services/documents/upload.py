@@ -22,7 +22,9 @@ from infra.errors import InvalidInput
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_FIELD_BYTES: Final = 64 * 1024
+MAX_FIELDS_BYTES: Final = 64 * 1024
+MAX_PARTS: Final = 64
+"""An upload's form fields: how many at most, and how long all of them together."""
 HEAD_BYTES: Final = 8 * 1024
 
 
@@ -86,6 +88,8 @@ class _Reader:
         self._part = _Part()
         self._header = (bytearray(), bytearray())
         self._pieces: list[bytes] = []
+        self._parts = 0
+        self._field_bytes = 0
 
     def drain(self) -> list[bytes]:
         """Return the pieces of the file that have arrived since the last call."""
@@ -107,6 +111,9 @@ class _Reader:
 
     def _begin(self) -> None:
         self._part = _Part()
+        self._parts += 1
+        if self._parts > MAX_PARTS:
+            raise InvalidInput(f"An upload has at most {MAX_PARTS} parts.")
 
     def _header_end(self) -> None:
         name, value = self._header
@@ -130,8 +137,9 @@ class _Reader:
                 self.upload.head += piece[: HEAD_BYTES - len(self.upload.head)]
             self._pieces.append(piece)
             return
-        if len(self._part.data) + len(piece) > MAX_FIELD_BYTES:
-            raise InvalidInput("A form field is too long.", param=self._part.name)
+        self._field_bytes += len(piece)
+        if self._field_bytes > MAX_FIELDS_BYTES:
+            raise InvalidInput("The form fields are too long.", param=self._part.name)
         self._part.data.extend(piece)
 
     def _finish(self) -> None:

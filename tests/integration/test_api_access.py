@@ -45,7 +45,7 @@ def test_without_a_good_key_there_is_one_typed_error(world: World, header: str |
 
 def test_a_revoked_key_stops_at_once(world: World) -> None:
     """The next request after revoking is 401; the person's other key goes on working."""
-    made = world.ben.client.post("/v1/keys", json={"name": "spare"}).json()
+    made = world.ben.new_key("spare")
     headers = {"authorization": f"Bearer {made['key']}"}
     with world.stranger() as stranger:
         assert stranger.get("/v1/me", headers=headers).status_code == 200
@@ -57,7 +57,7 @@ def test_a_revoked_key_stops_at_once(world: World) -> None:
 
 def test_an_expired_key_stops(world: World) -> None:
     """A key works until its time, and not after it."""
-    made = world.ben.client.post("/v1/keys", json={"name": "brief", "expires_in_days": 1}).json()
+    made = world.ben.new_key("brief", expires_in_days=1)
     assert made["expires_at"] > now_ms()
     headers = {"authorization": f"Bearer {made['key']}"}
     with world.stranger() as stranger:
@@ -68,7 +68,7 @@ def test_an_expired_key_stops(world: World) -> None:
 
 def test_a_key_is_shown_once(world: World) -> None:
     """The list of keys has no secrets, and the database has none either."""
-    made = world.ben.client.post("/v1/keys", json={"name": "once"}).json()
+    made = world.ben.new_key("once")
     assert made["key"].startswith("sr-")
     assert made["key"] not in world.ben.client.get("/v1/keys").text
     files = [path for path in world.server.data_dir.glob("strongroom.sqlite3*") if path.is_file()]
@@ -222,3 +222,19 @@ def change(world: World, statement: str, *values: object) -> None:
             assert database.execute(statement, values).rowcount >= 1
     finally:
         database.close()
+
+
+def test_a_key_cannot_make_another_key(world: World) -> None:
+    """Whoever found a key could otherwise outlive its revocation."""
+    refused = world.ben.client.post("/v1/keys", json={"name": "child"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "not_permitted")
+
+
+def test_groups_are_suggested_to_their_members_only(world: World) -> None:
+    """The name of a group may be a secret; its members and administrators see it."""
+    made = world.admin.client.post("/v1/groups", json={"name": "Project Nightingale"}).json()
+    suggestions = {"q": "Nightingale"}
+    assert world.ben.client.get("/v1/principals", params=suggestions).json()["data"] == []
+    world.admin.client.put(f"/v1/groups/{made['id']}/members/{world.ben.id}").raise_for_status()
+    seen = world.ben.client.get("/v1/principals", params=suggestions).json()["data"]
+    assert [group["id"] for group in seen] == [made["id"]]

@@ -17,7 +17,7 @@ def ids(house: House) -> dict[str, str]:
     """Return the ids of things that only Ada may use."""
     file = indexed(house.ada, "board.pdf", pdf_of([[MERGER]]))
     answer = ask(house.ada.client, MERGER_QUESTION)
-    key = house.ada.client.post("/v1/keys", json={"name": "spare"}).json()
+    key = house.ada.new_key("spare")
     return {
         "file": file["id"],
         "job": file["x_job"]["id"],

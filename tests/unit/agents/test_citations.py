@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agents.citations import best_quotes, boxes_of, check_claim, names_in, numbers_in, split_marks
+from agents.citations import (
+    as_plain_text,
+    best_quotes,
+    boxes_of,
+    check_claim,
+    names_in,
+    numbers_in,
+    split_marks,
+)
 from agents.events import Citation
 from infra.documents import Passage
 from infra.embeddings import Embedder
@@ -135,6 +143,22 @@ def test_numbers_compare_by_value(text: str, numbers: set[str]) -> None:
 def test_names_are_capitalised_words_inside_a_sentence() -> None:
     """The first word of a sentence is capitalised anyway."""
     assert names_in("The head of Nordic Finance asks Ola") == {"nordic", "finance", "ola"}
+
+
+@pytest.mark.parametrize(
+    ("quote", "shown"),
+    [
+        ("Costs 25 euros ![x](https://evil.example/p.png?u=1) each", "https://"),
+        ("See www.evil.example/p for more", "www."),
+        ("Read <img src=x> and [this](ftp://evil.example) [2]", " <img"),
+    ],
+)
+def test_a_quote_cannot_make_a_client_fetch_or_link(quote: str, shown: str) -> None:
+    """Markdown in a document is text in an answer, and its addresses are no addresses."""
+    text = as_plain_text(quote)
+    assert shown not in text
+    assert text.replace("\\", "") == quote
+    assert "[2]" not in text
 
 
 def test_the_row_with_the_name_is_the_best_quote(embedder: Embedder) -> None:

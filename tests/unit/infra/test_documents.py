@@ -156,3 +156,14 @@ def test_a_deleted_document_is_nobodys(session: Session, policy: Document) -> No
     assert documents.list_documents(session, scope_of(ADA)) == []
     assert opened(session, ADA, chunk) == []
     assert documents.find_own_by_name(session, "user:ada", "policy.md") is None
+
+
+def test_an_interrupted_deletion_can_be_repeated_by_its_owner(session: Session, policy: Document) -> None:
+    """Marked and not yet gone: nobody finds it, and its owner may still delete it; nobody else may."""
+    policy.deleted_at = 1
+    session.flush()
+    with pytest.raises(NotFound):
+        documents.get_document(session, scope_of(ADA), policy.id)
+    assert documents.get_own_to_delete(session, policy.id, "user:ada").id == policy.id
+    with pytest.raises(NotFound):
+        documents.get_own_to_delete(session, policy.id, "user:ben")

@@ -15,7 +15,7 @@ from infra.database.tables import Chunk, Document, DocumentVersion, Job
 from infra.settings import Settings
 from infra.stores import Stores
 from ingest import jobs
-from ingest.index import missing_points, remove_document, repair
+from ingest.index import mend, missing_points, reconcile, remove_document
 from ingest.pipeline import Pipeline
 from ingest.worker import pipeline_of
 from tests.made_documents import markdown_of
@@ -254,16 +254,39 @@ def test_a_file_deleted_while_it_is_read_leaves_no_points(
     assert stores.index.count() == 0
 
 
-def test_repair_finishes_what_a_crash_left(
+def test_mending_finishes_what_a_crash_left(
     stores: Stores, pipeline: Pipeline, submitted: Callable[..., str]
 ) -> None:
-    """A marked deletion is carried out, and points without a version in use are removed."""
+    """A marked deletion is carried out, and nothing else is touched."""
     kept, doomed = submitted(), submitted(TEXT, "doomed.md")
     pipeline.run(kept)
     pipeline.run(doomed)
     with stores.database.write() as session:
         session.get_one(Document, job_of(stores, doomed).document_id).deleted_at = now_ms()
-    repair(stores.database, stores.index, stores.files)
+    mend(stores.database, stores.index, stores.files)
     assert answering_versions(stores) == {job_of(stores, kept).version_id}
     with stores.database.read() as session:
         assert session.scalars(select(Document.name)).all() == ["harbour.md"]
+
+
+def test_reconciling_drops_strays_and_queues_what_is_missing(
+    stores: Stores, pipeline: Pipeline, submitted: Callable[..., str]
+) -> None:
+    """Points of no version go; a version that answers and lost its points is ingested again."""
+    job_id = submitted()
+    pipeline.run(job_id)
+    version_id = job_of(stores, job_id).version_id
+    assert version_id is not None
+    points = stores.index.count(version_id=version_id)
+    stores.index.delete_version(version_id)
+    reconcile(stores.database, stores.index)
+    with stores.database.read() as session:
+        again = session.scalars(select(Job).where(Job.state == "queued")).one()
+    assert again.version_id == version_id
+    pipeline.run(again.id)
+    assert stores.index.count(version_id=version_id) == points > 0
+    with stores.database.write() as session:
+        session.get_one(Document, again.document_id).version_id = None
+        session.get_one(DocumentVersion, version_id).state = "failed"
+    reconcile(stores.database, stores.index)
+    assert stores.index.count() == 0

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from infra.errors import InvalidInput
-from services.documents.upload import MAX_FIELD_BYTES, Upload, clean_filename, receive
+from services.documents.upload import MAX_FIELDS_BYTES, MAX_PARTS, Upload, clean_filename, receive
 
 BODY = (
     b'--b\r\nContent-Disposition: form-data; name="share"\r\n\r\ngroup:local:everyone\r\n'
@@ -58,7 +58,7 @@ def test_a_body_that_breaks_off_is_refused(cut: int) -> None:
 
 def test_a_field_is_bounded() -> None:
     """A form field cannot be used to fill the memory."""
-    body = BODY.replace(b"user:ben", b"x" * (MAX_FIELD_BYTES + 1))
+    body = BODY.replace(b"user:ben", b"x" * (MAX_FIELDS_BYTES + 1))
     with pytest.raises(InvalidInput) as refused:
         read(body, 4096)
     assert refused.value.param == "share"
@@ -89,3 +89,10 @@ def test_a_long_name_keeps_its_ending() -> None:
     name = clean_filename("ä" * 600 + ".docx")
     assert len(name) == 255
     assert name.endswith(".docx")
+
+
+def test_the_number_of_parts_is_bounded() -> None:
+    """Many small fields cannot keep the database's one writer busy, nor fill the memory."""
+    part = b'--b\r\nContent-Disposition: form-data; name="share"\r\n\r\nuser:ben\r\n'
+    with pytest.raises(InvalidInput):
+        read(part * (MAX_PARTS + 1) + BODY, 4096)
