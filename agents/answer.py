@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import anyio
@@ -21,35 +20,23 @@ from workflows import Context, Workflow, step
 from workflows.events import Event, StartEvent, StopEvent
 
 from agents import prompts
-from agents.citations import (
-    Embed,
-    Quote,
-    as_plain_text,
-    best_quotes,
-    boxes_of,
-    check_claim,
-    content_words,
-    split_marks,
-)
-from agents.events import Citation, Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status
+from agents.citations import check_claim
+from agents.compose import Composition, Limits
+from agents.events import Closing, Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status
+from agents.evidence import best_quotes, evidence_of
 from agents.record import AnswerRecord
 from agents.retrieve import Found, Retriever
+from agents.wording import content_words
 from infra.access import AccessScope, Principal, scope_of
 from infra.audit.leaf import Tokens
 from infra.audit.ledger import Ledger
 from infra.embeddings import Embedder
 from infra.errors import ModelUnavailable
-from infra.llm import Completion, LanguageModel
-from infra.sentences import sentence_spans
+from infra.llm import LanguageModel
 
 EVIDENCE_PASSAGES: Final = 5
-# Below these the best passage is taken to be about something else. Read off `bench/thresholds.py`: of 20
-# questions that the corpus answers all lie above, of 100 about other subjects 95 lie below.
-MIN_COSINE: Final = 0.40
-MIN_SCORE: Final = 0.55
-# Further quotes are shown with the best one when they come this close to it; the others stand behind it.
-QUOTE_MARGIN: Final = 0.30
 
+_AS_ASKED: Final = "Verbatim quotes, as asked."
 _NO_MODEL: Final = "No language model is running, so these are verbatim quotes."
 _NOTHING_NEAR: Final = "I found nothing in the documents you can read that answers this."
 _NOTHING_AT_ALL: Final = "There are no documents that you can read yet."
@@ -87,33 +74,17 @@ class AnswerWanted(Event):
 
 
 class Ended(Event):
-    """Nothing more will be released."""
+    """Nothing more will be released, but perhaps a notice."""
 
     search_text: str
-    status: Status
-    mode: str
-    message: str
-    notice: bool
     evidence: Evidence
-    cited: list[Citation]
-    dropped: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    closing: Closing
 
 
 class Piece(Event):
     """Something released to the reader."""
 
     released: Released
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Bounds of one generated answer: prompt budget and answer length in tokens, time in seconds."""
-
-    prompt_tokens: int
-    max_tokens: int
-    timeout_s: float
 
 
 class AnswerWorkflow(Workflow):
@@ -164,8 +135,10 @@ class AnswerWorkflow(Workflow):
         await anyio.to_thread.run_sync(asked.record.retrieved, scope, passages, evidence.citations)
         if evidence.sufficient:
             await self._release(ctx, evidence, text=evidence.text)
-        ended = _without_a_model(event.search_text, asked.question, evidence, self._model)
-        return ended or AnswerWanted(search_text=event.search_text, evidence=evidence)
+        closing = _without_a_model(asked.question, evidence, self._model)
+        if closing is None:
+            return AnswerWanted(search_text=event.search_text, evidence=evidence)
+        return Ended(search_text=event.search_text, evidence=evidence, closing=closing)
 
     @step
     async def compose(self, ctx: Context, event: AnswerWanted) -> Ended:
@@ -184,24 +157,25 @@ class AnswerWorkflow(Workflow):
             failure = error
         tokens = Tokens(read=composition.prompt_tokens, written=composition.completion_tokens)
         await anyio.to_thread.run_sync(asked.record.called, tokens, failure.code if failure else "ok")
-        return composition.ended(event.search_text, failure)
+        closing = composition.closing(failure)
+        return Ended(search_text=event.search_text, evidence=event.evidence, closing=closing)
 
     @step
     async def finish(self, ctx: Context, event: Ended) -> StopEvent:
         """Put the end on the record and hand out the receipt."""
-        asked = await _asked(ctx)
-        if event.notice:
-            await self._release(ctx, Notice(event.message), text=event.message)
-        receipt = await anyio.to_thread.run_sync(asked.record.finished, event.status, event.cited)
+        asked, closing = await _asked(ctx), event.closing
+        if closing.notice:
+            await self._release(ctx, Notice(closing.message), text=closing.message)
+        receipt = await anyio.to_thread.run_sync(asked.record.finished, closing.status, closing.cited)
         outcome = Outcome(
-            status=event.status,
-            mode=event.mode,
-            message=event.message,
+            status=closing.status,
+            mode=closing.mode,
+            message=closing.message,
             looked_for=event.search_text,
-            dropped=event.dropped,
+            dropped=closing.dropped,
             citations=event.evidence.citations,
-            prompt_tokens=event.prompt_tokens,
-            completion_tokens=event.completion_tokens,
+            prompt_tokens=closing.prompt_tokens,
+            completion_tokens=closing.completion_tokens,
             receipt=receipt,
         )
         ctx.write_event_to_stream(Piece(released=outcome))
@@ -309,177 +283,12 @@ def warm_up(embedder: Embedder) -> None:
     embedder.embed_query("warming up")
 
 
-# --- composing ------------------------------------------------------------------------------------
-
-# A sentence ends with its punctuation and any citation marks behind it, before the next word begins.
-_SENTENCE_END = re.compile(r"[.!?](?:\s*\[[\d,\s]+\])*(?=\s+[^\s\[])|\n+")
-
-
-class Composition:
-    """One generated answer while it is being written: buffer, checks, counts."""
-
-    def __init__(self, question: Question, evidence: Evidence, limits: Limits, embedder: Embedder) -> None:
-        self._question = question
-        self._citations = evidence.citations
-        self._passages = prompt_passages(evidence.citations, limits.prompt_tokens, embedder.count_tokens)
-        self._buffer = ""
-        self._evidence = evidence
-        self._count = embedder.count_tokens
-        self.max_tokens = min(question.max_tokens or limits.max_tokens, limits.max_tokens)
-        self.sentences: list[Sentence] = []
-        self.withheld: list[str] = []
-        self.completion_tokens = 0
-        self.prompt_tokens = 0
-
-    def messages(self) -> list[dict[str, str]]:
-        """Return the prompt: instructions, passages, question."""
-        earlier = [turn.text for turn in self._question.history if turn.role == "user"][-1:]
-        messages = prompts.messages(self._question.text, earlier[0] if earlier else None, self._passages)
-        self.prompt_tokens = sum(self._count(message["content"]) for message in messages)
-        return messages
-
-    @property
-    def says_not_found(self) -> bool:
-        """Whether the model says that the passages lack the answer."""
-        return self._buffer.lstrip().upper().startswith(prompts.NOT_FOUND)
-
-    def take(self, token: str) -> list[str]:
-        """Add generated text; returns the sentences that are complete now."""
-        self._buffer += token
-        finished = []
-        while match := _SENTENCE_END.search(self._buffer):
-            finished.append(self._buffer[: match.end()].strip())
-            self._buffer = self._buffer[match.end() :]
-        return [sentence for sentence in finished if sentence]
-
-    def rest(self) -> list[str]:
-        """Return what stands after the last complete sentence."""
-        left = "" if self.says_not_found else self._buffer.strip()
-        self._buffer = ""
-        return [left] if left else []
-
-    def passages_of(self, sentence: Sentence) -> list[str]:
-        """Return the ids of the passages that a sentence cites."""
-        return [citation.passage.id for citation in self._citations if citation.n in sentence.citations]
-
-    def withdraw(self) -> None:
-        """Take back the last sentence, which may not be shown any more."""
-        self.sentences.pop()
-        self.withheld.append("withdrawn")
-
-    def count(self, completion: Completion) -> None:
-        """Take over the server's token counts, or our own count where it tells none."""
-        self.prompt_tokens = completion.prompt_tokens or self.prompt_tokens
-        self.completion_tokens = completion.completion_tokens or self._count(completion.text)
-
-    def check(self, raw: str, embed: Embed) -> Sentence | Progress:
-        """Check one sentence; returns it with its citations, or only that it was withheld."""
-        claim, named = split_marks(raw.lstrip("-*• "))
-        shown = [citation for citation in self._citations if citation.n in {n for n, _, _ in self._passages}]
-        verdict = check_claim(claim, named, self._question.text, shown, embed)
-        repeated = claim in {split_marks(sentence.text)[0] for sentence in self.sentences}
-        if not claim or repeated or not verdict.supported:
-            self.withheld.append(verdict.reason)
-            return Progress("writing", dropped=len(self.withheld))
-        marks = "".join(f"[{n}]" for n in verdict.citations)
-        sentence = Sentence(f"{claim} {marks}", verdict.citations, verdict.support)
-        self.sentences.append(sentence)
-        return sentence
-
-    def ended(self, search_text: str, failure: ModelUnavailable | None) -> Ended:
-        """Return how the answer ended."""
-        status, mode, message = self._verdict(failure)
-        cited = {n for sentence in self.sentences for n in sentence.citations}
-        return Ended(
-            search_text=search_text,
-            status=status,
-            mode=mode,
-            message=message,
-            notice=not self.sentences or failure is not None,
-            evidence=self._evidence,
-            cited=[c for c in self._citations if not cited or c.n in cited],
-            dropped=len(self.withheld),
-            prompt_tokens=self.prompt_tokens,
-            completion_tokens=self.completion_tokens,
-        )
-
-    def _verdict(self, failure: ModelUnavailable | None) -> tuple[Status, str, str]:
-        if failure is not None:
-            text = "The language model is not available, so these are quotes only."
-            return (Status.PARTIAL if self.sentences else Status.ANSWERED), "quote", text
-        if self.sentences and not self.withheld:
-            return Status.ANSWERED, "generated", "Every sentence was checked against its source."
-        if self.sentences:
-            text = "Some of what the model wrote was not supported by the passages and is not shown."
-            return Status.PARTIAL, "generated", text
-        if self.withheld and all(reason == "link" for reason in self.withheld):
-            return Status.BLOCKED, "quote", "The model's text pointed outside and is not shown."
-        if self.withheld:
-            text = (
-                "Nothing that the model wrote was supported by the passages; these quotes are what they say."
-            )
-            return Status.PARTIAL, "quote", text
-        text = "The model added nothing to these quotes, which are the nearest that the documents say."
-        return Status.PARTIAL, "quote", text
-
-
 def standalone(question: Question) -> str:
     """Return what to search for: a follow-up takes the question before it along."""
     earlier = [turn.text for turn in question.history if turn.role == "user"]
     if not earlier or not _leans_on_history(question.text):
         return question.text
     return f"{earlier[-1]} {question.text}"
-
-
-def evidence_of(quotes: list[Quote]) -> Evidence:
-    """Number the quotes and say whether they suffice for an answer."""
-    best = max((quote.score for quote in quotes), default=0.0)
-    citations = [
-        Citation(
-            n=n,
-            passage=quote.passage,
-            quote=quote.text,
-            span=quote.span,
-            support=round(100 * max(0.0, min(1.0, quote.cosine))),
-            shown=quote.score >= best - QUOTE_MARGIN,
-            boxes=boxes_of(quote.passage, quote.span),
-        )
-        for n, quote in enumerate(quotes, start=1)
-    ]
-    sufficient = any(quote.cosine >= MIN_COSINE and quote.score >= MIN_SCORE for quote in quotes)
-    shown = [citation for citation in citations if citation.shown]
-    text = "\n".join(f"> {as_plain_text(citation.quote)} [{citation.n}]\n" for citation in shown)
-    return Evidence(citations=citations, text=text, sufficient=sufficient)
-
-
-def prompt_passages(
-    citations: list[Citation], budget: int, count_tokens: Callable[[str], int]
-) -> list[tuple[int, str, str]]:
-    """Choose what the model reads: each passage around its quote, best first, within `budget` tokens."""
-    chosen: list[tuple[int, str, str]] = []
-    left = budget
-    for citation in citations:
-        text = _window(citation, max(60, left // 2 if not chosen else left), count_tokens)
-        cost = count_tokens(text) + 12
-        if cost > left:
-            break
-        chosen.append((citation.n, citation.passage.document_name, text))
-        left -= cost
-    return chosen
-
-
-def _window(citation: Citation, budget: int, count_tokens: Callable[[str], int]) -> str:
-    """Grow from the quote to its neighbours, following ones first, while they fit into `budget` tokens."""
-    text = citation.passage.text
-    spans = sentence_spans(text)
-    start, end = citation.span
-    while True:
-        wider = [(start, after[1]) for after in spans if after[0] >= end][:1]
-        wider += [(before[0], end) for before in reversed(spans) if before[1] <= start][:1]
-        fitting = [span for span in wider if count_tokens(text[span[0] : span[1]]) <= budget]
-        if not fitting:
-            return text[start:end]
-        start, end = fitting[0]
 
 
 def _leans_on_history(text: str) -> bool:
@@ -503,29 +312,16 @@ def _leans_on_history(text: str) -> bool:
     return len(words) <= 4 or opener or not pronouns.isdisjoint(words)
 
 
-def _without_a_model(
-    search_text: str, question: Question, evidence: Evidence, model: LanguageModel | None
-) -> Ended | None:
+def _without_a_model(question: Question, evidence: Evidence, model: LanguageModel | None) -> Closing | None:
     """Return the end of an answer that needs no model, or None when a model shall speak."""
     if evidence.sufficient and model is not None:
         return None
-    if evidence.sufficient:
-        asked_for = question.quotes_only
-        message = "Verbatim quotes, as asked." if asked_for else _NO_MODEL
-        status, cited = Status.ANSWERED, evidence.citations
-    else:
-        asked_for = False
+    if not evidence.sufficient:
         message = _NOTHING_NEAR if evidence.citations else _NOTHING_AT_ALL
-        status, cited = Status.ABSTAINED, []
-    return Ended(
-        search_text=search_text,
-        status=status,
-        mode="quote",
-        message=message,
-        notice=not asked_for,
-        evidence=evidence,
-        cited=cited,
-    )
+        return Closing(Status.ABSTAINED, "quote", message, notice=True)
+    if question.quotes_only:
+        return Closing(Status.ANSWERED, "quote", _AS_ASKED, notice=False, cited=evidence.citations)
+    return Closing(Status.ANSWERED, "quote", _NO_MODEL, notice=True, cited=evidence.citations)
 
 
 async def _asked(ctx: Context) -> Asked:

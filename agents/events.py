@@ -88,6 +88,20 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Closing:
+    """How an answer ends, before that is on the record. With `notice`, its message is part of the text."""
+
+    status: Status
+    mode: str  # "generated" or "quote"
+    message: str
+    notice: bool
+    cited: list[Citation] = field(default_factory=list)
+    dropped: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How the answer ended, and its receipt."""
 

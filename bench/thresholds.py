@@ -4,7 +4,7 @@
 
 Indexes the development corpus, asks its own questions (answerable) and 100 questions about general knowledge
 (not answerable from it), and prints the distribution of the best quote's cosine and score. The thresholds in
-`agents/answer.py` are read off this table. Skips, visibly, where the development data is absent.
+`agents/evidence.py` are read off this table. Skips, visibly, where the development data is absent.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agents.answer import MIN_COSINE, MIN_SCORE
-from agents.citations import best_quotes
+from agents.evidence import MIN_COSINE, MIN_SCORE, best_quotes
 from agents.retrieve import Retriever
 from bench.quality import DATA
 from infra.access import AccessScope, Principal, scope_of

@@ -8,7 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import anyio
 from fastapi import FastAPI
 
-from agents.answer import Answerer, Limits, warm_up
+from agents.answer import Answerer, warm_up
+from agents.compose import Limits
 from agents.retrieve import Retriever
 from infra.audit.leaf import SYSTEM, Event, EventType, Stage
 from infra.audit.ledger import Sequencer

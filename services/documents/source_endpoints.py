@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import anyio
 from fastapi import APIRouter, Query, Response
 
-from agents.citations import boxes_of
+from agents.evidence import boxes_of
 from infra.access import AccessScope
 from infra.database.tables import DocumentVersion
 from infra.documents import Passage, open_passages, version_key

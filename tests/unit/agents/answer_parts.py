@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.answer import Answerer, Limits
+from agents.answer import Answerer
+from agents.compose import Limits
 from agents.events import Question, Released, Turn
 from agents.retrieve import Retriever
 from infra import documents

@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from answer_parts import ADA, LEAVE, QUESTION, Desk, ScriptedModel, WatchedLedger, store_document, unavailable
 
-from agents.answer import Composition, Limits, standalone
+from agents.answer import standalone
+from agents.compose import Composition, Limits
 from agents.events import Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status, Turn
 from infra.embeddings import Embedder
 from infra.errors import AuditUnavailable

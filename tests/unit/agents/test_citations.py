@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agents.citations import (
-    as_plain_text,
-    best_quotes,
-    boxes_of,
-    check_claim,
-    names_in,
-    numbers_in,
-    split_marks,
-)
+from agents.citations import check_claim
 from agents.events import Citation
+from agents.evidence import as_plain_text, best_quotes, boxes_of
+from agents.wording import names_in, numbers_in, split_marks
 from infra.documents import Passage
 from infra.embeddings import Embedder
 from infra.sentences import sentence_spans
