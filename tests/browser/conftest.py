@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from infra import accounts
 from infra.access import Role
 from infra.stores import open_database
+from tests.preloaded import PreloadedServer
 from tests.serving import Server
 
 CHROMIUM = shutil.which("chromium")
@@ -44,10 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # --- the server -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(make_server: Callable[..., PreloadedServer]) -> Iterator[Server]:
     """Start the real server in quote mode on a free port, in a process of its own."""
-    running = Server(tmp_path_factory.mktemp("data"))
+    running = make_server()
     try:
         yield running.start()
     finally:
@@ -106,9 +107,13 @@ class Watch:
             self.foreign.append(url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run one headless Chromium for all tests."""
+    """Run one headless Chromium for a module's tests.
+
+    Not for the whole session: while Playwright runs, this thread has a running event loop, and a test of
+    another folder could not start its own.
+    """
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
         yield chromium
@@ -141,7 +146,7 @@ def new_context(browser: Browser, server: Server, watch: Watch) -> Iterator[Call
     assert watch.foreign == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def make_account(browser: Browser, server: Server) -> Callable[..., Account]:
     """Create accounts the way people do: by opening an invitation link."""
     made = 0
@@ -166,13 +171,13 @@ def make_account(browser: Browser, server: Server) -> Callable[..., Account]:
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chief(make_account: Callable[..., Account]) -> Account:
     """Return an administrator; the first account of a server is one."""
     return make_account(Role.ADMIN, Role.CURATOR, Role.EMPLOYEE)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def auditor(make_account: Callable[..., Account]) -> Account:
     """Return an auditor, who cannot be an administrator."""
     return make_account(Role.AUDITOR, Role.EMPLOYEE, name="Barbara Liskov")
@@ -193,7 +198,7 @@ def auditor_page(new_context: Callable[..., BrowserContext], auditor: Account) -
 # --- documents -----------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def handbook(browser: Browser, server: Server, chief: Account) -> str:
     """Upload a PDF, for the administrator, and a Word document, for everyone; returns the PDF's name."""
     context = browser.new_context(base_url=server.url, storage_state=chief.cookies)

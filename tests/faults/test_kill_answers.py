@@ -208,9 +208,13 @@ def recorded_quotes(ledger: Ledger, answer_id: str) -> set[str]:
 
 
 def ends(ledger: Ledger, answer_id: str) -> list[str | None]:
-    """Return how the answer ended, once for each end."""
+    """Return how the answer ended, once for each end; a model call under way is closed like the answer."""
     leaves = [event.leaf for event in ledger.events(corr=answer_id, limit=500)]
-    return [leaf.outcome for leaf in leaves if leaf is not None and leaf.stage is Stage.END]
+    ended = [leaf for leaf in leaves if leaf is not None and leaf.stage is Stage.END]
+    begun = [leaf for leaf in leaves if leaf is not None and leaf.stage is Stage.START]
+    answers = [leaf.outcome for leaf in ended if leaf.type == EventType.ANSWER_FINISHED]
+    assert not answers or len(ended) == len(begun), "something that began has no end on the record"
+    return answers
 
 
 def await_sealed(ledger: Ledger, answer_id: str) -> None:
