@@ -68,7 +68,7 @@ class _Reader:
 
     def _show_evidence(self, citations: list[dict[str, Any]]) -> None:
         self._citations = citations
-        for citation in citations:
+        for citation in filter(_stands_with_the_best, citations):
             self._console.print(f"[{citation['n']}] {_where(citation)}", style="bold cyan", soft_wrap=True)
             self._console.print(f"    “{plain(' '.join(citation['quote'].split()))}”\n", soft_wrap=True)
 
@@ -89,6 +89,11 @@ class _Reader:
             self._console.print(f"\n{words}", style="bold", soft_wrap=True)
         if answer.get("dropped"):
             self._console.print(f"Sentences withheld for lack of support: {answer['dropped']}")
+
+
+def _stands_with_the_best(citation: dict[str, Any]) -> bool:
+    """Say whether a quote is near enough to the question to be shown; the others are in the table."""
+    return bool(citation.get("shown", True))
 
 
 class _Spinner:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import psutil
 
@@ -12,6 +12,9 @@ from infra.settings import Settings
 from services.cli.connection import Connection
 from services.cli.running import find_server
 from services.cli.terminal import answers, in_words, print_json
+
+BLOCK_BYTES: Final = 512
+"""The unit of `st_blocks` (POSIX): what a file takes, not how long it looks; the index keeps sparse files."""
 
 
 def status(connection: Connection, settings: Settings, *, as_json: bool) -> bool:
@@ -81,7 +84,7 @@ def _disk(folder: Path) -> dict[str, int]:
             if path.is_file() and not path.is_symlink():
                 part = path.relative_to(folder).parts[0]
                 # The database is three files whose names begin alike.
-                sizes["database" if ".sqlite3" in part else part] += path.stat().st_size
+                sizes["database" if ".sqlite3" in part else part] += path.stat().st_blocks * BLOCK_BYTES
         except FileNotFoundError:
             continue
     return dict(sorted(sizes.items())) | {"total": sum(sizes.values())}
