@@ -9,12 +9,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import delete, func, select
-from sqlalchemy.orm import Session
 
 from infra.clock import new_id
 from infra.database import Database
 from infra.database.tables import Chunk, Document, DocumentVersion
-from infra.documents import access_of
+from infra.documents import access_of, count_passages
 from infra.errors import Conflict
 from infra.files import FileStore
 from infra.logs import get_logger
@@ -48,7 +47,7 @@ def remove_document(database: Database, index: VectorIndex, files: FileStore, do
         versions = session.scalars(
             select(DocumentVersion.id).where(DocumentVersion.document_id == document_id)
         ).all()
-        passages = _count_passages(session, document_id)
+        passages = count_passages(session, document_id)
     points = index.count(document_id=document_id)
     index.delete_document(document_id)
     removed_files = sum(files.delete(version_id) for version_id in versions)
@@ -116,8 +115,3 @@ def _drop_stray_points(database: Database, index: VectorIndex) -> None:
     for version_id in stray:
         index.delete_version(version_id)
         _log.info("index.stray_points_removed", version=version_id)
-
-
-def _count_passages(session: Session, document_id: str) -> int:
-    counted = select(func.count()).select_from(Chunk).where(Chunk.document_id == document_id)
-    return session.scalar(counted) or 0

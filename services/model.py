@@ -71,11 +71,6 @@ class ModelServer:
         if self._llama is not None:
             self._llama.start()
 
-    def wait_ready(self, timeout_s: float) -> None:
-        """Wait for the built-in model; raises ModelUnavailable when it does not come up."""
-        if self._llama is not None:
-            self._llama.wait_ready(timeout_s)
-
     def stop(self) -> None:
         """End the built-in model's process."""
         if self._llama is not None:

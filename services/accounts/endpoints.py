@@ -108,7 +108,7 @@ def list_keys(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
 @router.post("/keys", status_code=201)
 def create_key(body: KeyRequest, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Make an API key; its secret is in this answer and nowhere else."""
-    if person.principal.auth_method == "api_key" and person.principal.kind == "user":
+    if person.principal.auth_method == "api_key":
         raise NotPermitted(
             "A key cannot make further keys.", hint="Sign in, and make it on your account page."
         )
