@@ -190,6 +190,8 @@ def test_the_whole_way_works_by_keyboard(
     _tab_to(page, "nav a[href='/documents']")
     page.keyboard.press("Enter")
     page.wait_for_url("**/documents")
+    # A button is there before its script is; on a slow machine an early press would go nowhere.
+    page.wait_for_load_state("networkidle")
     _tab_to(page, "#choose")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
@@ -200,6 +202,8 @@ def test_the_whole_way_works_by_keyboard(
     page.evaluate("document.activeElement.blur()")
     _tab_to(page, "nav a[href='/']")
     page.keyboard.press("Enter")
+    page.wait_for_url("**/")
+    page.wait_for_load_state("networkidle")
     expect(page.locator("#question")).to_be_focused()
     page.keyboard.type("How many days of annual leave can I carry over?")
     page.keyboard.press("Enter")
