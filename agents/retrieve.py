@@ -2,21 +2,65 @@
 
 from __future__ import annotations
 
+import threading
+from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from infra.access import AccessScope
+from infra.collections import documents_in
 from infra.database import Database
 from infra.documents import Passage, open_passages
 from infra.embeddings import Embedder
+from infra.epoch import current_epoch
 from infra.keys import MasterKey
 from infra.vectors import VectorIndex
 
 CANDIDATES = 30
 """How many hits are asked of the index for one search."""
+REMEMBERED = 512
+"""How many searches are remembered."""
+
+
+@dataclass(frozen=True)
+class SearchKey:
+    """What a remembered search depends on: two scopes never share one, nor do the times around a change."""
+
+    principal_set_hash: str
+    epoch: int
+    question: str
+    limit: int
+    collection_id: str | None
+
+
+class SearchMemory:
+    """The passage ids of recent searches, least recently used forgotten first; safe for threads.
+
+    Ids only: whatever is remembered is opened through the re-check in the database, every time.
+    """
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._found: OrderedDict[SearchKey, tuple[str, ...]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: SearchKey) -> tuple[str, ...] | None:
+        """Return what an equal search found, best first, or None."""
+        with self._lock:
+            found = self._found.get(key)
+            if found is not None:
+                self._found.move_to_end(key)
+            return found
+
+    def put(self, key: SearchKey, passage_ids: Sequence[str]) -> None:
+        """Remember what a search found."""
+        with self._lock:
+            self._found[key] = tuple(passage_ids)
+            while len(self._found) > self._size:
+                self._found.popitem(last=False)
 
 
 @dataclass(frozen=True)
@@ -35,13 +79,30 @@ class Retriever:
     index: VectorIndex
     embedder: Embedder
     master_key: MasterKey
+    memory: SearchMemory = field(default_factory=SearchMemory)
 
-    def search(self, scope: AccessScope, question: str, *, limit: int) -> Found:
-        """Return at most `limit` passages that `scope` may read now, fused by rank (RRF), best first."""
+    def search(
+        self, scope: AccessScope, question: str, *, limit: int, collection_id: str | None = None
+    ) -> Found:
+        """Return at most `limit` passages that `scope` may read now, fused by rank (RRF), best first.
+
+        Raises NotFound for a collection that is not there or not theirs.
+        """
         vector = np.asarray(self.embedder.embed_query(question), dtype=np.float32)
-        hits = self.index.search(scope, vector.tolist(), question, limit=max(limit, CANDIDATES))
         with self.database.read() as session:
-            passages = open_passages(session, scope, [hit.id for hit in hits], self.master_key)
+            # Read before the search: what is found may be newer than this epoch says, never older.
+            epoch = current_epoch(session)
+            inside = None
+            if collection_id is not None:
+                inside = [document.id for document in documents_in(session, scope, collection_id)]
+        key = SearchKey(scope.principal_set_hash, epoch, question, max(limit, CANDIDATES), collection_id)
+        ids = self.memory.get(key)
+        if ids is None:
+            hits = self.index.search(scope, vector.tolist(), question, limit=key.limit, document_ids=inside)
+            ids = tuple(hit.id for hit in hits)
+            self.memory.put(key, ids)
+        with self.database.read() as session:
+            passages = open_passages(session, scope, ids, self.master_key)
         return Found(passages=_one_a_page(passages)[:limit], question_vector=vector)
 
     def may_still_read(self, scope: AccessScope, passage_ids: Sequence[str]) -> bool:

@@ -1,8 +1,9 @@
 """Who may read what, as values. No I/O: the database and the index each apply the same rule.
 
-A document is readable when one of its allow-principals is in the scope, none of its deny-principals
-is, its clearance does not exceed the scope's, and each of its compartments is in the scope. An
-empty scope, or a document without an allow-principal, matches nothing.
+A document is readable when one of its allow-principals is in the scope, its collection (if it stands in
+one) allows one as well, none of its deny-principals is in the scope, its clearance does not exceed the
+scope's, and each of its compartments is in the scope. An empty scope, or a document without an
+allow-principal, matches nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Final
 EVERYONE: Final = "group:local:everyone"
 """The built-in group that every signed-in person belongs to."""
 
-POLICY: Final = "allow-deny-clearance-compartments/1"
+POLICY: Final = "allow-within-deny-clearance-compartments/2"
 """The name under which the ledger records the rule below; it changes when the rule does."""
 
 
@@ -26,6 +27,21 @@ class Role(StrEnum):
     CURATOR = "curator"
     AUDITOR = "auditor"
     ADMIN = "admin"
+
+
+class KeyScope(StrEnum):
+    """What an API key may be used for; it never widens what its owner may do."""
+
+    ASK = "ask"
+    READ = "read"
+    WRITE = "write"
+    AUDIT = "audit"
+    ADMIN = "admin"
+    SCIM = "scim"
+
+
+EVERY_SCOPE: Final = frozenset(KeyScope) - {KeyScope.SCIM}
+"""What somebody who signed in may use; SCIM is for a directory's key alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,7 @@ class Principal:
     compartments: frozenset[str] = frozenset()
     auth_method: str = "none"
     session_hash: str = ""
+    scopes: frozenset[KeyScope] = EVERY_SCOPE
 
     @property
     def principal_id(self) -> str:
@@ -49,9 +66,14 @@ class Principal:
 
 @dataclass(frozen=True)
 class DocumentAccess:
-    """Who may read one document. `epoch` grows with every change."""
+    """Who may read one document, its collection's rules included. `epoch` grows with every change.
+
+    `within` is the collection's allow list, which a reader must be on as well; without a collection it is
+    the document's own list once more, so that an empty one never means everybody.
+    """
 
     allow: frozenset[str] = frozenset()
+    within: frozenset[str] | None = None
     deny: frozenset[str] = frozenset()
     clearance: int = 0
     compartments: frozenset[str] = frozenset()
@@ -92,10 +114,29 @@ def scope_of(principal: Principal) -> AccessScope:
 
 
 def may_read(scope: AccessScope, access: DocumentAccess) -> bool:
-    """Decide whether `scope` may read a document with `access`. This function is the rule."""
+    """Decide whether `scope` may read a document with `access`; all rules must grant."""
+    return all(finding.granted for finding in explain(scope, access))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule says, and which principals or compartments made it say so."""
+
+    rule: str  # "allow", "collection", "deny", "clearance" or "compartments"
+    granted: bool
+    because: frozenset[str] = frozenset()
+
+
+def explain(scope: AccessScope, access: DocumentAccess) -> tuple[Finding, ...]:
+    """Return what each rule says about `scope` and a document. This function is the rule."""
+    allowed = scope.principals & access.allow
+    let_in = scope.principals & (access.allow if access.within is None else access.within)
+    denied = scope.principals & access.deny
+    missing = access.compartments - scope.compartments
     return (
-        not scope.principals.isdisjoint(access.allow)
-        and scope.principals.isdisjoint(access.deny)
-        and scope.clearance >= access.clearance
-        and access.compartments <= scope.compartments
+        Finding("allow", bool(allowed), allowed),
+        Finding("collection", bool(let_in), let_in),
+        Finding("deny", not denied, denied),
+        Finding("clearance", scope.clearance >= access.clearance),
+        Finding("compartments", not missing, missing),
     )

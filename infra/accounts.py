@@ -14,9 +14,10 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from infra.access import Principal, Role
+from infra.access import EVERY_SCOPE, KeyScope, Principal, Role
 from infra.clock import new_id, now_ms
 from infra.database.tables import ApiKey, Group, GroupMember, Invitation, User, WebSession
+from infra.epoch import raise_epoch
 from infra.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
 
 KEY_PREFIX: Final = "sr-"
@@ -169,15 +170,24 @@ def principal_of_session(session: Session, token: str) -> Principal | None:
 
 
 def create_key(
-    session: Session, user_id: str, name: str, *, expires_at: int | None = None
+    session: Session,
+    user_id: str,
+    name: str,
+    *,
+    scopes: Iterable[KeyScope] = EVERY_SCOPE,
+    expires_at: int | None = None,
 ) -> tuple[ApiKey, str]:
     """Make an API key; returns its row and the secret (256 bits), which is shown once."""
+    wanted = sorted(KeyScope(scope) for scope in scopes)
+    if not wanted:
+        raise InvalidInput("A key needs at least one scope.", param="scopes")
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
     row = ApiKey(
         id=new_id(),
         key_hash=hash_secret(secret),
         user_id=user_id,
         name=_checked_name(name),
+        scopes=wanted,
         created_at=now_ms(),
         expires_at=expires_at,
     )
@@ -209,7 +219,11 @@ def principal_of_key(session: Session, secret: str) -> Principal | None:
     ):
         return None
     return _principal(
-        session, session.get(User, row.user_id), auth_method="api_key", secret_hash=row.key_hash
+        session,
+        session.get(User, row.user_id),
+        auth_method="api_key",
+        secret_hash=row.key_hash,
+        scopes=frozenset(KeyScope(scope) for scope in row.scopes),
     )
 
 
@@ -265,6 +279,7 @@ def add_member(session: Session, group_id: str, user_id: str) -> None:
         raise NotFound("There is no such group or person.")
     if session.get(GroupMember, (group_id, user_id)) is None:
         session.add(GroupMember(group_id=group_id, user_id=user_id))
+        raise_epoch(session)
 
 
 def remove_member(session: Session, group_id: str, user_id: str) -> None:
@@ -273,6 +288,7 @@ def remove_member(session: Session, group_id: str, user_id: str) -> None:
     if row is None:
         raise NotFound("There is no such group or person.")
     session.delete(row)
+    raise_epoch(session)
 
 
 def groups_of(session: Session, user_id: str) -> Sequence[Group]:
@@ -286,7 +302,12 @@ def groups_of(session: Session, user_id: str) -> Sequence[Group]:
 
 
 def _principal(
-    session: Session, user: User | None, *, auth_method: str, secret_hash: str
+    session: Session,
+    user: User | None,
+    *,
+    auth_method: str,
+    secret_hash: str,
+    scopes: frozenset[KeyScope] = EVERY_SCOPE,
 ) -> Principal | None:
     if user is None or user.disabled_at is not None:
         return None
@@ -299,6 +320,7 @@ def _principal(
         compartments=frozenset(user.compartments),
         auth_method=auth_method,
         session_hash=secret_hash,
+        scopes=scopes,
     )
 
 

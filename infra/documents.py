@@ -8,17 +8,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, delete, exists, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from infra.access import AccessScope, DocumentAccess, may_read
 from infra.clock import new_id, now_ms
-from infra.database.tables import Chunk, Document, DocumentGrant, DocumentVersion, Group, User
-from infra.errors import InvalidInput, NotFound
+from infra.database.tables import (
+    Chunk,
+    Collection,
+    CollectionGrant,
+    Document,
+    DocumentGrant,
+    DocumentVersion,
+)
+from infra.errors import NotFound
 from infra.keys import MasterKey, new_key, seal, unseal
 
 NO_SUCH_FILE = "There is no such file."
@@ -47,45 +55,99 @@ class Passage:
 def readable(scope: AccessScope) -> ColumnElement[bool]:
     """Return the SQL condition for what `scope` may read; compartments are left to `may_read`."""
 
-    def granted(effect: str) -> ColumnElement[bool]:
+    def of_document(effect: str) -> ColumnElement[bool]:
         return exists().where(
             DocumentGrant.document_id == Document.id,
             DocumentGrant.effect == effect,
             DocumentGrant.principal.in_(scope.principals),
         )
 
+    def of_collection(effect: str) -> ColumnElement[bool]:
+        return exists().where(
+            CollectionGrant.collection_id == Document.collection_id,
+            CollectionGrant.effect == effect,
+            CollectionGrant.principal.in_(scope.principals),
+        )
+
+    too_high = exists().where(Collection.id == Document.collection_id, Collection.clearance > scope.clearance)
     return (
         Document.deleted_at.is_(None)
-        & granted("allow")
-        & ~granted("deny")
+        & (of_document("allow") | (Document.inherits & Document.collection_id.is_not(None)))
+        & (of_collection("allow") | Document.collection_id.is_(None))
+        & ~of_document("deny")
+        & ~of_collection("deny")
         & (Document.clearance <= scope.clearance)
+        & ~too_high
     )
 
 
 def access_of(session: Session, document_ids: Iterable[str]) -> dict[str, DocumentAccess]:
-    """Return the access lists of documents; one without any grant allows nobody."""
-    wanted = list(document_ids)
-    allow: dict[str, set[str]] = {}
-    deny: dict[str, set[str]] = {}
-    for grant in session.scalars(select(DocumentGrant).where(DocumentGrant.document_id.in_(wanted))):
-        {"allow": allow, "deny": deny}[grant.effect].setdefault(grant.document_id, set()).add(grant.principal)
+    """Return who may read each document, its collection's rules included; without a grant, nobody."""
+    found = session.scalars(select(Document).where(Document.id.in_(list(document_ids)))).all()
+    own = _grants(session, DocumentGrant.document_id, DocumentGrant, [document.id for document in found])
+    collections = {document.collection_id for document in found if document.collection_id is not None}
+    shared = _grants(session, CollectionGrant.collection_id, CollectionGrant, collections)
+    labels = {
+        collection.id: collection
+        for collection in session.scalars(select(Collection).where(Collection.id.in_(collections)))
+    }
     return {
-        document.id: DocumentAccess(
-            allow=frozenset(allow.get(document.id, ())),
-            deny=frozenset(deny.get(document.id, ())),
+        document.id: _effective(
+            document,
+            own[document.id],
+            labels.get(document.collection_id or ""),
+            shared[document.collection_id or ""],
+        )
+        for document in found
+    }
+
+
+_Lines = dict[str, set[str]]  # effect -> principals
+
+
+def _effective(
+    document: Document, own: _Lines, collection: Collection | None, shared: _Lines
+) -> DocumentAccess:
+    if collection is None:
+        return DocumentAccess(
+            allow=frozenset(own["allow"]),
+            deny=frozenset(own["deny"]),
             clearance=document.clearance,
             compartments=frozenset(document.compartments),
             epoch=document.acl_epoch,
         )
-        for document in session.scalars(select(Document).where(Document.id.in_(wanted)))
-    }
+    return DocumentAccess(
+        allow=frozenset(shared["allow"] if document.inherits else own["allow"]),
+        within=frozenset(shared["allow"]),
+        deny=frozenset(own["deny"] | shared["deny"]),
+        clearance=max(document.clearance, collection.clearance),
+        compartments=frozenset(document.compartments) | frozenset(collection.compartments),
+        epoch=document.acl_epoch,
+    )
 
 
-def list_documents(session: Session, scope: AccessScope) -> list[Document]:
-    """List what `scope` may read, newest first."""
-    found = session.scalars(
-        select(Document).where(readable(scope)).order_by(Document.created_at.desc())
-    ).all()
+def _grants(
+    session: Session,
+    key: InstrumentedAttribute[str],
+    table: type[DocumentGrant | CollectionGrant],
+    wanted: Iterable[str],
+) -> defaultdict[str, _Lines]:
+    lines: defaultdict[str, _Lines] = defaultdict(lambda: {"allow": set(), "deny": set()})
+    for holder, effect, principal in session.execute(
+        select(key, table.effect, table.principal).where(key.in_(list(wanted)))
+    ):
+        lines[holder][effect].add(principal)
+    return lines
+
+
+def list_documents(
+    session: Session, scope: AccessScope, *, collection_id: str | None = None
+) -> list[Document]:
+    """List what `scope` may read, newest first; of one collection, if it is named."""
+    wanted = select(Document).where(readable(scope))
+    if collection_id is not None:
+        wanted = wanted.where(Document.collection_id == collection_id)
+    found = session.scalars(wanted.order_by(Document.created_at.desc(), Document.id.desc())).all()
     access = access_of(session, [document.id for document in found])
     return [document for document in found if may_read(scope, access[document.id])]
 
@@ -114,17 +176,22 @@ def get_own_to_delete(session: Session, document_id: str, principal_id: str) -> 
     return document
 
 
-def find_own_by_name(session: Session, principal_id: str, name: str) -> Document | None:
-    """Return the owner's live document with this name, if there is one."""
+def find_own_by_name(
+    session: Session, principal_id: str, name: str, *, collection_id: str | None = None
+) -> Document | None:
+    """Return the owner's live document with this name in a collection, or outside of any."""
     return session.scalar(
         select(Document).where(
-            Document.owner == principal_id, Document.name == name, Document.deleted_at.is_(None)
+            Document.owner == principal_id,
+            Document.name == name,
+            Document.collection_id == collection_id,
+            Document.deleted_at.is_(None),
         )
     )
 
 
 def create_document(session: Session, *, owner: str, name: str) -> Document:
-    """Add a document that its owner alone may read."""
+    """Add a document outside of any collection, that its owner alone may read."""
     document = Document(
         id=new_id(),
         owner=owner,
@@ -191,59 +258,6 @@ def latest_version(session: Session, document_id: str) -> DocumentVersion:
     if found is None:
         raise NotFound(NO_SUCH_FILE)
     return found
-
-
-# --- sharing --------------------------------------------------------------------------------------
-
-
-def share(session: Session, document: Document, principal: str, *, effect: str = "allow") -> bool:
-    """Add one line to the access list; returns whether anything changed. The principal must exist."""
-    if not principal_exists(session, principal):
-        raise InvalidInput("There is no such person or group.", param="principal")
-    if session.get(DocumentGrant, (document.id, principal, effect)) is not None:
-        return False
-    session.add(DocumentGrant(document_id=document.id, principal=principal, effect=effect))
-    document.acl_epoch += 1
-    return True
-
-
-def unshare(session: Session, document: Document, principal: str, *, effect: str = "allow") -> None:
-    """Remove one line from the access list; the owner's own line stays. Raises NotFound when absent."""
-    if principal == document.owner:
-        raise InvalidInput("The owner keeps access to their own file.", hint="Delete the file instead.")
-    row = session.get(DocumentGrant, (document.id, principal, effect))
-    if row is None:
-        raise NotFound("It is not shared with that person or group.")
-    session.delete(row)
-    document.acl_epoch += 1
-
-
-def principal_exists(session: Session, principal: str) -> bool:
-    """Say whether a principal id names a person, a service, a group, or everyone."""
-    from infra.access import EVERYONE
-
-    kind, _, rest = principal.partition(":")
-    if principal == EVERYONE:
-        return True
-    if kind == "group":
-        return session.get(Group, principal) is not None
-    user = session.get(User, rest)
-    return user is not None and user.kind == kind
-
-
-def labels_of(session: Session, principals: Iterable[str]) -> dict[str, str]:
-    """Return what people call each principal."""
-    from infra.access import EVERYONE
-
-    wanted = set(principals)
-    people = {principal.partition(":")[2] for principal in wanted}
-    labels = {
-        f"{user.kind}:{user.id}": user.name
-        for user in session.scalars(select(User).where(User.id.in_(people)))
-    }
-    labels |= {group.id: group.name for group in session.scalars(select(Group).where(Group.id.in_(wanted)))}
-    labels[EVERYONE] = "Everyone"
-    return {principal: labels.get(principal, "somebody who left") for principal in wanted}
 
 
 # --- passages -------------------------------------------------------------------------------------

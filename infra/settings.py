@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.directories.configuration import LdapDirectory, OidcProvider
 
 MIB = 1024 * 1024
 SECRETS_DIR = Path("/run/secrets")
@@ -113,6 +115,23 @@ class Settings(BaseSettings):
     audit_timeout_s: float = Field(
         2.0, gt=0, description="Longest wait for the ledger before refusing, in seconds."
     )
+
+    oidc: list[OidcProvider] = Field(
+        default_factory=list, description="OpenID Connect providers that people sign in with, as JSON."
+    )
+    ldap: list[LdapDirectory] = Field(
+        default_factory=list, description="LDAP servers that people sign in with, as JSON."
+    )
+
+    @model_validator(mode="after")
+    def _check_directories(self) -> Self:
+        names = [*(provider.name for provider in self.oidc), *(server.name for server in self.ldap)]
+        if len(names) != len(set(names)):
+            # The name is part of every group's id: two directories of one name would share their groups.
+            raise ValueError(
+                "each company directory in STRONGROOM_OIDC and STRONGROOM_LDAP needs its own name"
+            )
+        return self
 
     @property
     def resolved_database_url(self) -> str:

@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, cast
 
@@ -43,11 +44,11 @@ FEWEST_CANDIDATES: Final = 64
 SCROLL_PAGE: Final = 1000
 FACET_LIMIT: Final = 1_000_000
 
-KEYWORD_FIELDS: Final = ("document_id", "version_id", "allow", "deny", "compartments")
+KEYWORD_FIELDS: Final = ("document_id", "version_id", "allow", "within", "deny", "compartments")
 INTEGER_FIELDS: Final = ("clearance", "epoch")
 
 # Part of a collection's name: a change of vectors or payload fields needs a new collection.
-LAYOUT: Final = "1"
+LAYOUT: Final = "2"
 
 
 class IndexUnavailable(StrongroomError):
@@ -93,8 +94,8 @@ class VectorIndex(Protocol):
     def delete_version(self, version_id: str) -> None:
         """Remove every point of one version; nothing happens if there is none."""
 
-    def set_access(self, document_id: str, access: DocumentAccess) -> None:
-        """Replace who may read a document, unless its points already carry a later epoch."""
+    def set_access(self, changes: Mapping[str, DocumentAccess]) -> None:
+        """Replace who may read each of some documents, unless its points already carry a later epoch."""
 
     def search(
         self,
@@ -189,6 +190,7 @@ def scope_conditions(scope: AccessScope, document_ids: Collection[str] | None = 
     """Write `infra.access.may_read` as conditions on the payload, optionally within some documents."""
     must: list[Condition] = [
         HasAny("allow", tuple(sorted(scope.principals))),
+        HasAny("within", tuple(sorted(scope.principals))),
         AtMost("clearance", scope.clearance),
     ]
     must_not: list[Condition] = [HasAny("deny", tuple(sorted(scope.principals)))]
@@ -219,6 +221,7 @@ def _counted(document_id: str | None, version_id: str | None) -> Conditions:
 def _access_payload(access: DocumentAccess) -> dict[str, Any]:
     return {
         "allow": sorted(access.allow),
+        "within": sorted(access.allow if access.within is None else access.within),
         "deny": sorted(access.deny),
         "clearance": access.clearance,
         "compartments": sorted(access.compartments),
@@ -296,10 +299,16 @@ class EdgeIndex:
         """Remove every point of one version."""
         self._delete(_having("version_id", version_id))
 
-    def set_access(self, document_id: str, access: DocumentAccess) -> None:
-        """Replace who may read a document, unless its points already carry a later epoch."""
-        chosen = _edge_filter(_not_later(document_id, access.epoch))
-        self._write(self._engine.UpdateOperation.set_payload_by_filter(chosen, _access_payload(access)))
+    def set_access(self, changes: Mapping[str, DocumentAccess]) -> None:
+        """Replace who may read each of some documents, unless its points already carry a later epoch."""
+        self._write(
+            *(
+                self._engine.UpdateOperation.set_payload_by_filter(
+                    _edge_filter(_not_later(document_id, access.epoch)), _access_payload(access)
+                )
+                for document_id, access in changes.items()
+            )
+        )
 
     def search(
         self,
@@ -405,9 +414,10 @@ class EdgeIndex:
     def _delete(self, chosen: Conditions) -> None:
         self._write(self._engine.UpdateOperation.delete_points_by_filter(_edge_filter(chosen)))
 
-    def _write(self, operation: qdrant_edge.UpdateOperation) -> None:
+    def _write(self, *operations: qdrant_edge.UpdateOperation) -> None:
         with self._writing:
-            self._ask(lambda: self._shard.update(operation))
+            for operation in operations:
+                self._ask(partial(self._shard.update, operation))
             self._ask(self._shard.flush)
 
     def _ask(self, call: Callable[[], Result]) -> Result:
@@ -584,16 +594,23 @@ class ServerIndex:
         """Remove every point of one version."""
         self._delete(_having("version_id", version_id))
 
-    def set_access(self, document_id: str, access: DocumentAccess) -> None:
-        """Replace who may read a document, unless its points already carry a later epoch."""
-        with _server_errors():
-            self._client.set_payload(
-                self._alias,
-                payload=_access_payload(access),
-                points=_server_filter(_not_later(document_id, access.epoch)),
-                wait=True,
-                ordering=self._models.WriteOrdering.STRONG,
+    def set_access(self, changes: Mapping[str, DocumentAccess]) -> None:
+        """Replace who may read each of some documents, unless its points already carry a later epoch."""
+        models = self._models
+        operations: list[Any] = [
+            models.SetPayloadOperation(
+                set_payload=models.SetPayload(
+                    payload=_access_payload(access),
+                    filter=_server_filter(_not_later(document_id, access.epoch)),
+                )
             )
+            for document_id, access in changes.items()
+        ]
+        if operations:
+            with _server_errors():
+                self._client.batch_update_points(
+                    self._alias, operations, wait=True, ordering=models.WriteOrdering.STRONG
+                )
 
     def search(
         self,

@@ -5,8 +5,9 @@ The index is derived data: whatever it says is checked against the database, and
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Final
 
 from sqlalchemy import delete, func, select
 
@@ -14,6 +15,7 @@ from infra.clock import new_id
 from infra.database import Database
 from infra.database.tables import Chunk, Document, DocumentVersion
 from infra.documents import access_of, count_passages
+from infra.epoch import raise_epoch
 from infra.errors import Conflict
 from infra.files import FileStore
 from infra.logs import get_logger
@@ -21,6 +23,8 @@ from infra.vectors import VectorIndex
 from ingest.jobs import submit
 
 _log = get_logger()
+AT_ONCE: Final = 500
+"""How many access lists one request copies into the index before it answers."""
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,27 @@ def remove_document(database: Database, index: VectorIndex, files: FileStore, do
     return Removed(points=points, passages=passages, versions=len(versions), files=removed_files)
 
 
-def refresh_access(database: Database, index: VectorIndex, document_id: str) -> None:
-    """Bring the index's copy of an access list up to date; the re-check protects the time between."""
+def refresh_access(database: Database, index: VectorIndex, document_ids: Sequence[str]) -> None:
+    """Bring the index's copies of access lists up to date; the re-check protects the time between."""
     with database.read() as session:
-        access = access_of(session, [document_id]).get(document_id)
-    if access is None:
+        access = access_of(session, document_ids)
+    if not access:
         return
-    index.set_access(document_id, access)
+    index.set_access(access)
     with database.write() as session:
-        document = session.get(Document, document_id)
-        if document is not None and document.indexed_epoch < access.epoch:
-            document.indexed_epoch = access.epoch
+        for document in session.scalars(select(Document).where(Document.id.in_(access))):
+            document.indexed_epoch = max(document.indexed_epoch, access[document.id].epoch)
+        # A search between the change and this moment may have been cached without what it opened.
+        raise_epoch(session)
+
+
+def refresh_lagging(database: Database, index: VectorIndex, *, at_most: int = AT_ONCE) -> None:
+    """Bring the index up to date with changed access lists, the rest of which `mend` does later."""
+    with database.read() as session:
+        lagging = session.scalars(
+            select(Document.id).where(Document.indexed_epoch < Document.acl_epoch).limit(at_most)
+        ).all()
+    refresh_access(database, index, lagging)
 
 
 def mend(database: Database, index: VectorIndex, files: FileStore) -> None:
@@ -80,8 +94,8 @@ def mend(database: Database, index: VectorIndex, files: FileStore) -> None:
         ).all()
     for document_id in doomed:
         remove_document(database, index, files, document_id)
-    for document_id in lagging:
-        refresh_access(database, index, document_id)
+    for first in range(0, len(lagging), AT_ONCE):
+        refresh_access(database, index, lagging[first : first + AT_ONCE])
 
 
 def reconcile(database: Database, index: VectorIndex) -> None:

@@ -207,7 +207,7 @@ class Pipeline:
             self._record(session, held, outcome="ok")
         if replaced is not None:
             self.index.delete_version(replaced)
-        refresh_access(self.database, self.index, held.document_id)
+        refresh_access(self.database, self.index, [held.document_id])
 
     def _end(
         self, held: Claim, state: str, *, outcome: str, reason: tuple[str, str, str | None] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from infra.access import AccessScope, Principal, Role, scope_of
+from infra.access import EVERY_SCOPE, AccessScope, KeyScope, Principal, Role, scope_of
 from infra.accounts import principal_of_key, principal_of_session
 from infra.database.tables import User
 from infra.errors import NotAuthenticated, NotPermitted
@@ -56,6 +56,45 @@ PartsDep = Annotated[Parts, Depends(parts_of)]
 RequestId = Annotated[str, Depends(request_id)]
 
 
+# What a key needs for the operations of each router (their tag): to look, and to change something.
+# An operation whose tag is not here is refused to every key that does not have all scopes.
+_NEEDED: Final = {
+    "chat": (KeyScope.ASK, KeyScope.ASK),
+    "search": (KeyScope.READ, KeyScope.READ),
+    "mcp": (KeyScope.READ, KeyScope.READ),
+    "conversations": (KeyScope.ASK, KeyScope.ASK),
+    "files": (KeyScope.READ, KeyScope.WRITE),
+    "collections": (KeyScope.READ, KeyScope.WRITE),
+    "jobs": (KeyScope.READ, KeyScope.WRITE),
+    "sources": (KeyScope.READ, KeyScope.READ),
+    "audit": (KeyScope.AUDIT, KeyScope.AUDIT),
+    "accounts": (KeyScope.READ, KeyScope.ADMIN),
+    "access": (KeyScope.ADMIN, KeyScope.ADMIN),
+    "scim": (KeyScope.SCIM, KeyScope.SCIM),
+}
+
+
+def needed_scope(tags: Sequence[str], method: str) -> KeyScope | None:
+    """Return the scope that a key needs for an operation, or None where nobody has decided one."""
+    for tag in tags:
+        if tag in _NEEDED:
+            look, change = _NEEDED[tag]
+            return look if method in _SAFE_METHODS else change
+    return None
+
+
+def _check_key_scope(request: Request, principal: Principal) -> None:
+    """Refuse a key that was not made for this operation."""
+    route = request.scope.get("route")
+    needed = needed_scope(getattr(route, "tags", ()), request.method)
+    if needed in principal.scopes or (needed is None and principal.scopes >= EVERY_SCOPE):
+        return
+    lacking = f": it lacks the scope {needed}" if needed else ""
+    raise NotPermitted(
+        f"This key is not for that{lacking}.", hint="Make a key with this scope on your account page."
+    )
+
+
 def _optional_person(
     request: Request, parts: PartsDep, _scheme: Annotated[object, Depends(_bearer)]
 ) -> Person | None:
@@ -71,6 +110,9 @@ def _optional_person(
             principal = None
         if principal is None:
             return None
+        # Known from here on, so that a refusal further down is on the record as theirs.
+        request.state.principal = principal
+        _check_key_scope(request, principal)
         user = session.get_one(User, principal.user_id)
         return Person(principal=principal, name=user.name, email=user.email)
 

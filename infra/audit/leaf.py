@@ -69,10 +69,11 @@ class EventType(StrEnum):
     LEDGER_RECOVERED = "ledger.recovered", "After a start, records left without an end were closed."
     SIGNIN_OK = "signin.ok", "Somebody signed in."
     SIGNIN_FAILED = "signin.failed", "A sign-in was refused."
-    SIGNIN_ENDED = "signin.ended", "Somebody signed out."
+    SIGNIN_ENDED = "signin.ended", "Somebody signed out, here or everywhere."
     ACCOUNT_CREATED = "account.created", "An account was created."
     ACCOUNT_CHANGED = "account.changed", "Roles, clearance or state of an account changed."
     ACCOUNT_DISABLED = "account.disabled", "An account was closed."
+    PASSWORD_CHANGED = "password.changed", "Somebody changed their password; their other sign-ins ended."
     INVITATION_CREATED = "invitation.created", "A one-time link for a new account was made."
     KEY_CREATED = "key.created", "An API key was made."
     KEY_REVOKED = "key.revoked", "An API key was withdrawn."
@@ -83,7 +84,30 @@ class EventType(StrEnum):
     FILE_PARSED = "file.parsed", "A file became passages, or the reason why not is in the outcome."
     FILE_SHARED = "file.shared", "Somebody was allowed to read a document."
     FILE_UNSHARED = "file.unshared", "Somebody lost the right to read a document."
+    FILE_RESTRICTED = (
+        "file.restricted",
+        "Denials, label or readers within its collection were set for a file.",
+    )
+    FILE_MOVED = "file.moved", "A file was put into a collection, or taken out of one."
     FILE_DELETED = "file.deleted", "A document was removed from every store."
+    COLLECTION_CREATED = "collection.created", "A collection was made."
+    COLLECTION_CHANGED = "collection.changed", "The name or the label of a collection changed."
+    COLLECTION_SHARED = "collection.shared", "Somebody was allowed or denied to read a collection."
+    COLLECTION_UNSHARED = "collection.unshared", "A line of a collection's access list was removed."
+    COLLECTION_DELETED = (
+        "collection.deleted",
+        "A collection was removed; its files became their owners' alone.",
+    )
+    CONVERSATION_KEPT = "conversation.kept", "A conversation was kept, or a turn was added to it."
+    CONVERSATION_OPENED = "conversation.opened", "Somebody opened or exported a kept conversation."
+    CONVERSATION_SHARED = "conversation.shared", "Somebody was allowed to look at a conversation."
+    CONVERSATION_UNSHARED = "conversation.unshared", "Somebody may not look at a conversation any more."
+    CONVERSATION_DELETED = "conversation.deleted", "A kept conversation was removed."
+    ACCESS_EXPLAINED = "access.explained", "An administrator asked why somebody may or may not read a file."
+    ACCESS_IMPORTED = "access.imported", "Access lists of a file share were applied."
+    ACCESS_TESTED = "access.tested", "The leak test ran; the outcome says whether it found a leak."
+    DIRECTORY_CHANGED = "directory.changed", "A directory added, changed or removed a person or a group."
+    CHOICE_CHANGED = "choice.changed", "An administrator changed a setting while the server ran."
     SOURCE_OPENED = "source.opened", "Somebody opened a document or a cited passage."
     ANSWER_ASKED = "answer.asked", "A question was asked."
     ANSWER_RETRIEVED = "answer.retrieved", "The passages for an answer were chosen."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text
+from sqlalchemy import JSON, ForeignKey, Index, Integer, LargeBinary, MetaData, String, Text, UniqueConstraint
 from sqlalchemy import BigInteger as _BigInteger
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -42,13 +42,28 @@ class User(Base):
     disabled_at: Mapped[int | None] = mapped_column(BigInt)
 
 
+class Identity(Base):
+    """Who a directory's `subject` is here; people are found by this, never by their e-mail address."""
+
+    __tablename__ = "identities"
+    directory: Mapped[str] = mapped_column(String(32), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+
+
 class Group(Base):
-    """A group of people; `id` is its namespaced principal id, e.g. `group:local:…`."""
+    """A group of people; `id` is its namespaced principal id, `group:<directory>:<immutable id>`.
+
+    `directory` says who decides about its members: `local` is administrators here, anything else a directory.
+    """
 
     __tablename__ = "groups"
     id: Mapped[str] = mapped_column(String(200), primary_key=True)
-    name: Mapped[str] = mapped_column(String(200), unique=True)
+    directory: Mapped[str] = mapped_column(String(32), default="local")
+    name: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[int] = mapped_column(BigInt)
+
+    __table_args__ = (UniqueConstraint("directory", "name"),)
 
 
 class GroupMember(Base):
@@ -67,18 +82,40 @@ class WebSession(Base):
     __tablename__ = "web_sessions"
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    auth_method: Mapped[str] = mapped_column(String(48), default="password")
     created_at: Mapped[int] = mapped_column(BigInt)
     expires_at: Mapped[int] = mapped_column(BigInt)
 
 
+class SignInFlow(Base):
+    """A sign-in at a directory that has begun; `sealed` holds what its answer is checked against."""
+
+    __tablename__ = "sign_in_flows"
+    state_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    directory: Mapped[str] = mapped_column(String(32))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    expires_at: Mapped[int] = mapped_column(BigInt)
+
+
+class Throttle(Base):
+    """Failed attempts for one account or address; `bucket` is a hash of which."""
+
+    __tablename__ = "throttles"
+    bucket: Mapped[str] = mapped_column(String(64), primary_key=True)
+    failures: Mapped[int]
+    last_at: Mapped[int] = mapped_column(BigInt)
+    blocked_until: Mapped[int] = mapped_column(BigInt)
+
+
 class ApiKey(Base):
-    """A bearer key; only the SHA-256 of its 256 random bits is kept."""
+    """A bearer key for some scopes; only the SHA-256 of its 256 random bits is kept."""
 
     __tablename__ = "api_keys"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     key_hash: Mapped[str] = mapped_column(String(64), unique=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(200))
+    scopes: Mapped[list[str]] = mapped_column(JSON)
     created_at: Mapped[int] = mapped_column(BigInt)
     expires_at: Mapped[int | None] = mapped_column(BigInt)
     revoked_at: Mapped[int | None] = mapped_column(BigInt)
@@ -99,12 +136,43 @@ class Invitation(Base):
 # --- documents ------------------------------------------------------------------------------------
 
 
+class Collection(Base):
+    """Documents with a common access list: whoever reads one of them is let in by the collection first."""
+
+    __tablename__ = "collections"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    owner: Mapped[str] = mapped_column(String(200), index=True)
+    clearance: Mapped[int] = mapped_column(default=0)
+    compartments: Mapped[list[str]] = mapped_column(JSON, default=list)
+    created_at: Mapped[int] = mapped_column(BigInt)
+
+
+class CollectionGrant(Base):
+    """One line of a collection's access list: `effect` is `allow` or `deny`."""
+
+    __tablename__ = "collection_grants"
+    collection_id: Mapped[str] = mapped_column(
+        ForeignKey("collections.id", ondelete="CASCADE"), primary_key=True
+    )
+    principal: Mapped[str] = mapped_column(String(200), primary_key=True)
+    effect: Mapped[str] = mapped_column(String(8), primary_key=True)
+
+    __table_args__ = (Index("ix_collection_grants_principal", "principal", "effect"),)
+
+
 class Document(Base):
-    """One document, whatever its version. `indexed_epoch` lags `acl_epoch` until the index has the change."""
+    """One document, whatever its version. `indexed_epoch` lags `acl_epoch` until the index has the change.
+
+    In a collection, the document's own access lines, label and compartments can only narrow; with
+    `inherits`, its own allow lines do not matter and the collection's readers are its readers.
+    """
 
     __tablename__ = "documents"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     owner: Mapped[str] = mapped_column(String(200), index=True)
+    collection_id: Mapped[str | None] = mapped_column(ForeignKey("collections.id"), index=True)
+    inherits: Mapped[bool] = mapped_column(default=False)
     name: Mapped[str] = mapped_column(String(500))
     version_id: Mapped[str | None] = mapped_column(String(36))
     clearance: Mapped[int] = mapped_column(default=0)
@@ -190,6 +258,61 @@ class Outbox(Base):
     task: Mapped[str] = mapped_column(String(64))
     argument: Mapped[str] = mapped_column(String(200))
     created_at: Mapped[int] = mapped_column(BigInt)
+
+
+class AccessEpoch(Base):
+    """One row, `id` 1: grows with every change of who may read what, so that no cache outlives one."""
+
+    __tablename__ = "access_epoch"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    epoch: Mapped[int] = mapped_column(BigInt)
+
+
+# --- conversations --------------------------------------------------------------------------------
+
+
+class Conversation(Base):
+    """A conversation that its owner keeps. `wrapped_key` opens its title and its turns."""
+
+    __tablename__ = "conversations"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200), index=True)
+    wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
+    sealed_title: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    updated_at: Mapped[int] = mapped_column(BigInt)
+
+
+class ConversationTurn(Base):
+    """What was said, by whom (`role`), and in `sealed` also the citations it rests on."""
+
+    __tablename__ = "conversation_turns"
+    conversation_id: Mapped[str] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    role: Mapped[str] = mapped_column(String(16))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[int] = mapped_column(BigInt)
+
+
+class ConversationShare(Base):
+    """Who else may look at a conversation; its citations are checked again for each viewer."""
+
+    __tablename__ = "conversation_shares"
+    conversation_id: Mapped[str] = mapped_column(
+        ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True
+    )
+    principal: Mapped[str] = mapped_column(String(200), primary_key=True, index=True)
+
+
+class Choice(Base):
+    """Something that administrators choose while the server runs, by name."""
+
+    __tablename__ = "choices"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    changed_at: Mapped[int] = mapped_column(BigInt)
 
 
 # --- the record -----------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from infra.audit.leaf import Event, EventType, Resource, Stage
 from infra.audit.ledger import LoggedEvent, verify_live
 from infra.audit.verify import Report
 from infra.database.tables import AuditSubject
-from infra.documents import labels_of
+from infra.sharing import labels_of
 from services.deps import Auditor, PartsDep, Person, RequestId
 from services.parts import Parts
 

@@ -11,7 +11,7 @@ import anyio
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra import documents
+from infra import documents, sharing
 from infra.access import POLICY, AccessScope
 from infra.audit.leaf import Authz, Event, EventType, Resource, Stage
 from infra.clock import new_id, now_ms
@@ -97,7 +97,7 @@ def _register(
         with parts.database.write() as session:
             document, is_new_content = _document_for(session, owner, received.filename, sha256)
             for principal in dict.fromkeys(received.fields.get("share", [])):
-                if documents.share(session, document, principal):
+                if sharing.share(session, document, principal):
                     _record(
                         session, parts, person, corr, EventType.FILE_SHARED, document, with_whom=principal
                     )
@@ -116,7 +116,7 @@ def _register(
     if not is_new_content:
         parts.files.delete(version_id)
     if lagging:
-        refresh_access(parts.database, parts.index, document_id)
+        refresh_access(parts.database, parts.index, [document_id])
     parts.relay.kick()
     return document_id
 
@@ -155,7 +155,7 @@ def views(session: Session, person: Person, found: Sequence[Document]) -> list[F
         select(DocumentGrant).where(DocumentGrant.document_id.in_(ids), DocumentGrant.effect == "allow")
     ):
         grants.setdefault(grant.document_id, []).append(grant.principal)
-    labels = documents.labels_of(
+    labels = sharing.labels_of(
         session, {document.owner for document in found} | {p for granted in grants.values() for p in granted}
     )
     me = person.principal.principal_id
@@ -194,12 +194,12 @@ def set_share(
     with parts.database.write() as session:
         document = documents.get_own_document(session, scope, document_id, person.principal.principal_id)
         if shared:
-            documents.share(session, document, principal)
+            sharing.share(session, document, principal)
         else:
-            documents.unshare(session, document, principal)
+            sharing.unshare(session, document, principal)
         event = EventType.FILE_SHARED if shared else EventType.FILE_UNSHARED
         _record(session, parts, person, corr, event, document, with_whom=principal)
-    refresh_access(parts.database, parts.index, document_id)
+    refresh_access(parts.database, parts.index, [document_id])
 
 
 def delete(parts: Parts, person: Person, corr: str, document_id: str) -> Removed:

@@ -301,7 +301,7 @@ def test_hidden_documents_do_not_change_the_order(index: VectorIndex) -> None:
 def test_a_changed_access_list_bites_at_once(index: VectorIndex) -> None:
     """After `set_access` the share is gone for Ann and there for Bob; another document is untouched."""
     index.upsert([point("a", access=DocumentAccess(allow=frozenset({"user:ann"}))), point("b")])
-    index.set_access("a", DocumentAccess(allow=frozenset({"user:bob"}), epoch=1))
+    index.set_access({"a": DocumentAccess(allow=frozenset({"user:bob"}), epoch=1)})
     assert documents(index.search(scope("ann"), EAST, "", 5)) == ["b"]
     assert set(documents(index.search(scope("bob"), EAST, "", 5))) == {"a", "b"}
 
@@ -309,10 +309,10 @@ def test_a_changed_access_list_bites_at_once(index: VectorIndex) -> None:
 def test_an_overtaken_access_change_is_ignored(index: VectorIndex) -> None:
     """An older epoch that arrives late does not bring a revoked share back."""
     index.upsert([point("a")])
-    index.set_access("a", DocumentAccess(epoch=2))
-    index.set_access("a", DocumentAccess(allow=frozenset({EVERYONE}), epoch=1))
+    index.set_access({"a": DocumentAccess(epoch=2)})
+    index.set_access({"a": DocumentAccess(allow=frozenset({EVERYONE}), epoch=1)})
     assert index.search(scope(), EAST, "", 5) == []
-    index.set_access("a", DocumentAccess(allow=frozenset({EVERYONE}), epoch=3))
+    index.set_access({"a": DocumentAccess(allow=frozenset({EVERYONE}), epoch=3)})
     assert documents(index.search(scope(), EAST, "", 5)) == ["a"]
 
 
@@ -358,7 +358,7 @@ def test_the_filter_is_the_rule_after_a_change(
 ) -> None:
     """`set_access` leaves the access of the later epoch, and search follows it."""
     index.upsert([point("d", access=before)])
-    index.set_access("d", after)
+    index.set_access({"d": after})
     valid = after if after.epoch >= before.epoch else before
     assert bool(index.search(asker, EAST, "", 5)) == may_read(asker, valid)
 

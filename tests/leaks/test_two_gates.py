@@ -86,7 +86,7 @@ def test_the_filter_works_alone(stores: Stores, secret: str) -> None:
 def test_the_re_check_works_alone(stores: Stores, secret: str, denied_by: str) -> None:
     """The index would allow Ben. Hidden by the database, for each reason. Visible: his own, in both."""
     both = frozenset({ADA.principal_id, BEN.principal_id})
-    stores.index.set_access(secret, DocumentAccess(allow=both, epoch=99))
+    stores.index.set_access({secret: DocumentAccess(allow=both, epoch=99)})
     with stores.database.write() as session:
         if denied_by != "no grant":
             session.add(DocumentGrant(document_id=secret, principal=BEN.principal_id, effect="allow"))
@@ -108,7 +108,7 @@ def test_both_gates_open_for_who_may_read(stores: Stores, secret: str) -> None:
     access = DocumentAccess(
         allow=frozenset({BEN.principal_id}), clearance=1, compartments=frozenset({"board"}), epoch=99
     )
-    stores.index.set_access(secret, access)
+    stores.index.set_access({secret: access})
     with stores.database.write() as session:
         session.add(DocumentGrant(document_id=secret, principal=BEN.principal_id, effect="allow"))
         session.execute(

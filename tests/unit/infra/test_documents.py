@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from infra import documents
+from infra import documents, sharing
 from infra.access import EVERYONE, Principal, Role, scope_of
 from infra.clock import new_id, now_ms
 from infra.database import Database
@@ -82,11 +82,11 @@ def test_a_new_document_is_its_owners_alone(session: Session, policy: Document) 
 
 def test_sharing_counts_up_the_epoch_once(session: Session, policy: Document) -> None:
     """Every change of the list is a new epoch; the same share again is none."""
-    assert documents.share(session, policy, "user:ben")
-    assert not documents.share(session, policy, "user:ben")
+    assert sharing.share(session, policy, "user:ben")
+    assert not sharing.share(session, policy, "user:ben")
     assert policy.acl_epoch == 1
     assert documents.get_document(session, scope_of(BEN), policy.id) is policy
-    documents.unshare(session, policy, "user:ben")
+    sharing.unshare(session, policy, "user:ben")
     session.flush()
     assert policy.acl_epoch == 2
     assert documents.list_documents(session, scope_of(BEN)) == []
@@ -94,8 +94,8 @@ def test_sharing_counts_up_the_epoch_once(session: Session, policy: Document) ->
 
 def test_a_deny_wins_over_everyone(session: Session, policy: Document) -> None:
     """Hidden from the one who is denied. Visible to all others."""
-    documents.share(session, policy, EVERYONE)
-    documents.share(session, policy, "user:ben", effect="deny")
+    sharing.share(session, policy, EVERYONE)
+    sharing.share(session, policy, "user:ben", effect="deny")
     session.flush()
     assert documents.list_documents(session, scope_of(BEN)) == []
     stranger = Principal("cleo", "user", frozenset())
@@ -106,20 +106,20 @@ def test_a_deny_wins_over_everyone(session: Session, policy: Document) -> None:
 def test_one_shares_with_somebody_who_exists(session: Session, policy: Document, principal: str) -> None:
     """Anything else is refused, so that no share waits for whoever takes that name later."""
     with pytest.raises(InvalidInput):
-        documents.share(session, policy, principal)
+        sharing.share(session, policy, principal)
 
 
 def test_the_owner_cannot_be_locked_out(session: Session, policy: Document) -> None:
     """Their own line stays; a line that is not there cannot be removed."""
     with pytest.raises(InvalidInput):
-        documents.unshare(session, policy, "user:ada")
+        sharing.unshare(session, policy, "user:ada")
     with pytest.raises(NotFound):
-        documents.unshare(session, policy, "user:ben")
+        sharing.unshare(session, policy, "user:ben")
 
 
 def test_only_the_owner_gets_an_own_document(session: Session, policy: Document) -> None:
     """A reader is told that there is no such file."""
-    documents.share(session, policy, "user:ben")
+    sharing.share(session, policy, "user:ben")
     session.flush()
     assert documents.get_own_document(session, scope_of(ADA), policy.id, "user:ada") is policy
     with pytest.raises(NotFound):
