@@ -20,7 +20,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo down test check fmt lock openapi bench-quality clean
+.PHONY: help install up demo down test check fmt lock openapi bench-quality bench-filtered clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,9 @@ fmt: $(VENV)/.installed-dev ## format, and fix what can be fixed
 
 bench-quality: $(VENV)/.installed-dev ## measure retrieval and answers on the development corpus
 	$(BIN)/python -m bench.quality
+
+bench-filtered: $(VENV)/.installed-dev ## measure what the access filter costs a search
+	$(BIN)/python -m bench.filtered_search
 
 openapi: $(VENV)/.installed ## print the HTTP interface as OpenAPI
 	@$(BIN)/strongroom openapi

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import anyio
@@ -24,6 +25,7 @@ from agents.citations import check_claim
 from agents.compose import Composition, Limits
 from agents.events import Closing, Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status
 from agents.evidence import best_quotes, evidence_of
+from agents.history import still_readable
 from agents.record import AnswerRecord
 from agents.retrieve import Found, Retriever
 from agents.wording import content_words
@@ -71,6 +73,7 @@ class AnswerWanted(Event):
 
     search_text: str
     evidence: Evidence
+    epoch: int
 
 
 class Ended(Event):
@@ -96,7 +99,8 @@ class AnswerWorkflow(Workflow):
         embedder: Embedder,
         model: LanguageModel | None,
         limits: Limits,
-        salt: Callable[[AccessScope], str],
+        salt: Callable[[AccessScope, int], str],
+        no_answer_text: Callable[[], str | None],
     ) -> None:
         super().__init__(timeout=limits.timeout_s + 60)
         self._retriever = retriever
@@ -104,13 +108,16 @@ class AnswerWorkflow(Workflow):
         self._model = model
         self._limits = limits
         self._salt = salt
+        self._no_answer_text = no_answer_text
 
     @step
     async def ask(self, ctx: Context, event: Asked) -> SearchWanted:
-        """Put the question on the record and make it stand by itself."""
-        await ctx.store.set("asked", event)
-        await anyio.to_thread.run_sync(event.record.asked, event.question)
-        return SearchWanted(search_text=standalone(event.question))
+        """Put the question on the record, with what of its history may be used, and make it stand alone."""
+        question = await anyio.to_thread.run_sync(self._checked_history, event.question, event.principal)
+        asked = Asked(question=question, principal=event.principal, record=event.record)
+        await ctx.store.set("asked", asked)
+        await anyio.to_thread.run_sync(asked.record.asked, question)
+        return SearchWanted(search_text=standalone(question))
 
     @step
     async def search(self, ctx: Context, event: SearchWanted) -> PassagesFound:
@@ -127,17 +134,19 @@ class AnswerWorkflow(Workflow):
     async def judge(self, ctx: Context, event: PassagesFound) -> AnswerWanted | Ended:
         """Put the passages on the record, show the evidence, and decide whether it suffices."""
         asked = await _asked(ctx)
-        scope, passages = scope_of(asked.principal), event.found.passages
+        found = event.found
         quotes = await anyio.to_thread.run_sync(
-            best_quotes, event.search_text, event.found.question_vector, passages, self._embed
+            best_quotes, event.search_text, found.question_vector, found.passages, self._embed
         )
         evidence = evidence_of(quotes)
-        await anyio.to_thread.run_sync(asked.record.retrieved, scope, passages, evidence.citations)
+        await anyio.to_thread.run_sync(asked.record.retrieved, found, evidence.citations)
         if evidence.sufficient:
             await self._release(ctx, evidence, text=evidence.text)
         closing = _without_a_model(asked.question, evidence, self._model)
         if closing is None:
-            return AnswerWanted(search_text=event.search_text, evidence=evidence)
+            return AnswerWanted(search_text=event.search_text, evidence=evidence, epoch=found.epoch)
+        if closing.status is Status.ABSTAINED:
+            closing = _followed_by(closing, await anyio.to_thread.run_sync(self._no_answer_text))
         return Ended(search_text=event.search_text, evidence=evidence, closing=closing)
 
     @step
@@ -148,7 +157,7 @@ class AnswerWorkflow(Workflow):
         composition = Composition(asked.question, event.evidence, self._limits, self._embedder)
         failure = None
         try:
-            async for piece in self._checked(composition, asked.record, scope):
+            async for piece in self._checked(composition, asked.record, self._salt(scope, event.epoch)):
                 if not await self._still_readable(piece, composition, scope):
                     composition.withdraw()
                     continue
@@ -182,7 +191,7 @@ class AnswerWorkflow(Workflow):
         return StopEvent()
 
     async def _checked(
-        self, composition: Composition, record: AnswerRecord, scope: AccessScope
+        self, composition: Composition, record: AnswerRecord, cache_salt: str
     ) -> AsyncIterator[Sentence | Progress]:
         model = self._model
         if model is None:
@@ -194,7 +203,7 @@ class AnswerWorkflow(Workflow):
         stream = model.stream(
             composition.messages(),
             max_tokens=composition.max_tokens,
-            cache_salt=self._salt(scope),
+            cache_salt=cache_salt,
         )
         async with stream:
             async for token in stream:
@@ -222,6 +231,12 @@ class AnswerWorkflow(Workflow):
         cited = composition.passages_of(piece)
         return await anyio.to_thread.run_sync(self._retriever.may_still_read, scope, cited)
 
+    def _checked_history(self, question: Question, principal: Principal) -> Question:
+        """Return the question without earlier answers that rest on what this person may not read now."""
+        scope = scope_of(principal)
+        history = still_readable(question.history, lambda ids: self._retriever.readable_of(scope, ids))
+        return replace(question, history=history)
+
     def _embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return self._embedder.embed_sentences(texts)
 
@@ -237,14 +252,20 @@ class Answerer:
         model: Callable[[], LanguageModel | None],
         limits: Limits,
         salt_key: bytes,
+        no_answer_text: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """Bind the collaborators; `salt_key` (32 bytes) separates a server's prefix caches by scope."""
+        """Bind the collaborators; `salt_key` (32 bytes) separates a server's prefix caches by scope.
+
+        `no_answer_text` returns what follows every answer that says that nothing was found, if anything
+        does. It is asked each time, and takes no argument, so that it cannot depend on hidden documents.
+        """
         self._salt_key = salt_key
         self._retriever = retriever
         self._embedder = embedder
         self._ledger = ledger
         self._model = model
         self._limits = limits
+        self._no_answer_text = no_answer_text
 
     async def answer(self, question: Question, principal: Principal) -> AsyncGenerator[Released]:
         """Yield evidence, progress, checked sentences and last the outcome, each already recorded.
@@ -254,7 +275,9 @@ class Answerer:
         """
         record = AnswerRecord(self._ledger, principal, question.answer_id)
         model = None if question.quotes_only else self._model()
-        workflow = AnswerWorkflow(self._retriever, self._embedder, model, self._limits, self._cache_salt)
+        workflow = AnswerWorkflow(
+            self._retriever, self._embedder, model, self._limits, self._cache_salt, self._no_answer_text
+        )
         handler = workflow.run(start_event=Asked(question=question, principal=principal, record=record))
         outcome = "interrupted"
         try:
@@ -271,8 +294,10 @@ class Answerer:
                     await handler.cancel_run()
                 await anyio.to_thread.run_sync(record.interrupted, outcome)
 
-    def _cache_salt(self, scope: AccessScope) -> str:
-        return hmac.new(self._salt_key, scope.principal_set_hash.encode(), hashlib.sha256).hexdigest()
+    def _cache_salt(self, scope: AccessScope, epoch: int) -> str:
+        """Keep a model server's prefix cache within one scope, and one state of the access lists."""
+        key = f"{scope.principal_set_hash}:{epoch}"
+        return hmac.new(self._salt_key, key.encode(), hashlib.sha256).hexdigest()
 
 
 def warm_up(embedder: Embedder) -> None:
@@ -322,6 +347,10 @@ def _without_a_model(question: Question, evidence: Evidence, model: LanguageMode
     if question.quotes_only:
         return Closing(Status.ANSWERED, "quote", _AS_ASKED, notice=False, cited=evidence.citations)
     return Closing(Status.ANSWERED, "quote", _NO_MODEL, notice=True, cited=evidence.citations)
+
+
+def _followed_by(closing: Closing, text: str | None) -> Closing:
+    return replace(closing, message=f"{closing.message} {text}") if text else closing
 
 
 async def _asked(ctx: Context) -> Asked:

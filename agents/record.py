@@ -12,10 +12,25 @@ from dataclasses import replace
 from typing import Any
 
 from agents.events import Citation, Question, Status
-from infra.access import POLICY, AccessScope, Principal
+from agents.retrieve import Found
+from infra.access import POLICY, Principal
 from infra.audit.leaf import AI, Actor, Authz, Event, EventType, Resource, Retrieved, Stage, Tokens
 from infra.audit.ledger import Ledger
 from infra.documents import Passage
+
+
+def as_recorded(passages: Sequence[Passage]) -> tuple[Retrieved, ...]:
+    """Return passages, best first, as the ledger lists them."""
+    return tuple(
+        Retrieved(
+            doc=passage.document_id,
+            ver=passage.version_id,
+            chunk=passage.id,
+            hash=passage.sha256,
+            rank=rank,
+        )
+        for rank, passage in enumerate(passages, start=1)
+    )
 
 
 class AnswerRecord:
@@ -39,27 +54,16 @@ class AnswerRecord:
         self._write(EventType.ANSWER_ASKED, Stage.START, content=content)
         self._begun = True
 
-    def retrieved(
-        self, scope: AccessScope, passages: Sequence[Passage], citations: Sequence[Citation]
-    ) -> None:
+    def retrieved(self, found: Found, citations: Sequence[Citation]) -> None:
         """Record which passages the answer may use, before a model sees them, and every quote from them.
 
         All quotes travel to the reader as citations, also those that the text does not show, so all of them
         are content of this record.
         """
-        self._passages = tuple(
-            Retrieved(
-                doc=passage.document_id,
-                ver=passage.version_id,
-                chunk=passage.id,
-                hash=passage.sha256,
-                rank=rank,
-            )
-            for rank, passage in enumerate(passages, start=1)
-        )
+        self._passages = as_recorded(found.passages)
         quotes = [{"n": c.n, "chunk": c.passage.id, "span": c.span, "quote": c.quote} for c in citations]
         content = json.dumps({"quotes": quotes}, ensure_ascii=False)
-        authz = Authz(decision="allow", policy=POLICY, epoch=0)
+        authz = Authz(decision="allow", policy=POLICY, epoch=found.epoch)
         self._write(
             EventType.ANSWER_RETRIEVED, Stage.SEGMENT, ret=self._passages, authz=authz, content=content
         )

@@ -65,10 +65,14 @@ class SearchMemory:
 
 @dataclass(frozen=True)
 class Found:
-    """Readable passages, best first, and the question's embedding, shape (dimensions,), normalised."""
+    """Readable passages, best first, and the question's embedding, shape (dimensions,), normalised.
+
+    `epoch` is the access epoch that was read before the search.
+    """
 
     passages: list[Passage]
     question_vector: NDArray[np.float32]
+    epoch: int
 
 
 @dataclass(frozen=True)
@@ -96,20 +100,41 @@ class Retriever:
             if collection_id is not None:
                 inside = [document.id for document in documents_in(session, scope, collection_id)]
         key = SearchKey(scope.principal_set_hash, epoch, question, max(limit, CANDIDATES), collection_id)
+        passages = self._remembered(scope, key)
+        if passages is None:
+            hits = self.index.search(scope, vector.tolist(), question, limit=key.limit, document_ids=inside)
+            ids = [hit.id for hit in hits]
+            self.memory.put(key, ids)
+            passages = self._opened(scope, ids)
+        return Found(passages=_one_a_page(passages)[:limit], question_vector=vector, epoch=epoch)
+
+    def _remembered(self, scope: AccessScope, key: SearchKey) -> list[Passage] | None:
+        """Open what an equal search found; None if there was none, or not all of it is there any more.
+
+        A document that was deleted since must leave no hole, which others would fill in a new search.
+        """
         ids = self.memory.get(key)
         if ids is None:
-            hits = self.index.search(scope, vector.tolist(), question, limit=key.limit, document_ids=inside)
-            ids = tuple(hit.id for hit in hits)
-            self.memory.put(key, ids)
+            return None
+        passages = self._opened(scope, ids)
+        return passages if len(passages) == len(ids) else None
+
+    def _opened(self, scope: AccessScope, passage_ids: Sequence[str]) -> list[Passage]:
+        """Open what may be read now of what the index or the memory says."""
         with self.database.read() as session:
-            passages = open_passages(session, scope, ids, self.master_key)
-        return Found(passages=_one_a_page(passages)[:limit], question_vector=vector)
+            return open_passages(session, scope, passage_ids, self.master_key)
 
     def may_still_read(self, scope: AccessScope, passage_ids: Sequence[str]) -> bool:
         """Say whether every one of these passages may be read at this moment."""
         with self.database.read() as session:
             found = open_passages(session, scope, passage_ids, self.master_key)
         return len(found) == len(set(passage_ids))
+
+    def readable_of(self, scope: AccessScope, passage_ids: Sequence[str]) -> set[str]:
+        """Return which of these passages may be read at this moment, also those of replaced versions."""
+        with self.database.read() as session:
+            found = open_passages(session, scope, passage_ids, self.master_key, current_only=False)
+        return {passage.id for passage in found}
 
 
 def _one_a_page(passages: list[Passage]) -> list[Passage]:

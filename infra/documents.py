@@ -9,15 +9,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection as Sized
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from infra.access import AccessScope, DocumentAccess, may_read
 from infra.clock import new_id, now_ms
+from infra.database.batches import AT_ONCE, in_batches
 from infra.database.tables import (
     Chunk,
     Collection,
@@ -25,6 +29,7 @@ from infra.database.tables import (
     Document,
     DocumentGrant,
     DocumentVersion,
+    User,
 )
 from infra.errors import NotFound
 from infra.keys import MasterKey, new_key, seal, unseal
@@ -83,7 +88,14 @@ def readable(scope: AccessScope) -> ColumnElement[bool]:
 
 def access_of(session: Session, document_ids: Iterable[str]) -> dict[str, DocumentAccess]:
     """Return who may read each document, its collection's rules included; without a grant, nobody."""
-    found = session.scalars(select(Document).where(Document.id.in_(list(document_ids)))).all()
+    access: dict[str, DocumentAccess] = {}
+    for batch in in_batches(document_ids):
+        access |= _access(session, session.scalars(select(Document).where(Document.id.in_(batch))).all())
+    return access
+
+
+def _access(session: Session, found: Sequence[Document]) -> dict[str, DocumentAccess]:
+    """Return who may read each of these documents, at most AT_ONCE."""
     own = _grants(session, DocumentGrant.document_id, DocumentGrant, [document.id for document in found])
     collections = {document.collection_id for document in found if document.collection_id is not None}
     shared = _grants(session, CollectionGrant.collection_id, CollectionGrant, collections)
@@ -140,22 +152,55 @@ def _grants(
     return lines
 
 
+def readable_documents(
+    session: Session,
+    scope: AccessScope,
+    *,
+    collection_ids: Sized[str] | None = None,
+    after: Document | None = None,
+) -> Generator[Document, None, None]:
+    """Yield what `scope` may read, newest first, however much it is; of some collections, if they are named.
+
+    `after` begins behind that document. Close the iterator when you stop before its end.
+    """
+    wanted = select(Document).where(readable(scope))
+    if collection_ids is not None:
+        wanted = wanted.where(Document.collection_id.in_(collection_ids))
+    if after is not None:
+        newest_first = tuple_(Document.created_at, Document.id)
+        wanted = wanted.where(newest_first < (after.created_at, after.id))
+    wanted = wanted.order_by(Document.created_at.desc(), Document.id.desc())
+    with closing(session.scalars(wanted.execution_options(yield_per=AT_ONCE))) as rows:
+        for found in rows.partitions():
+            access = _access(session, found)
+            yield from (document for document in found if may_read(scope, access[document.id]))
+
+
 def list_documents(
     session: Session, scope: AccessScope, *, collection_id: str | None = None
 ) -> list[Document]:
     """List what `scope` may read, newest first; of one collection, if it is named."""
-    wanted = select(Document).where(readable(scope))
-    if collection_id is not None:
-        wanted = wanted.where(Document.collection_id == collection_id)
-    found = session.scalars(wanted.order_by(Document.created_at.desc(), Document.id.desc())).all()
-    access = access_of(session, [document.id for document in found])
-    return [document for document in found if may_read(scope, access[document.id])]
+    only = None if collection_id is None else {collection_id}
+    return list(readable_documents(session, scope, collection_ids=only))
+
+
+def page_of_documents(
+    session: Session, scope: AccessScope, *, after: str | None, limit: int
+) -> tuple[list[Document], bool]:
+    """Return at most `limit` readable documents, newest first, behind `after`; and whether more follow.
+
+    Raises NotFound for an `after` that is not there or not theirs: where it stands would tell its age.
+    """
+    last = get_document(session, scope, after) if after is not None else None
+    with closing(readable_documents(session, scope, after=last)) as found:
+        page = list(islice(found, limit + 1))
+    return page[:limit], len(page) > limit
 
 
 def get_document(session: Session, scope: AccessScope, document_id: str) -> Document:
     """Return one document, or raise NotFound when it is absent or not theirs."""
     document = session.scalar(select(Document).where(Document.id == document_id, readable(scope)))
-    if document is None or not may_read(scope, access_of(session, [document_id])[document_id]):
+    if document is None or not may_read(scope, _access(session, [document])[document.id]):
         raise NotFound(NO_SUCH_FILE)
     return document
 
@@ -176,6 +221,39 @@ def get_own_to_delete(session: Session, document_id: str, principal_id: str) -> 
     return document
 
 
+def hold_names(session: Session, *owners: str) -> None:
+    """Let nobody else give names to documents of these owners until this transaction ends.
+
+    On PostgreSQL two uploads of one new name at the same moment would otherwise make two documents. Hold
+    names before any access list changes: whoever takes these locks in another order could wait forever.
+    """
+    accounts = sorted({owner.partition(":")[2] for owner in owners})
+    for batch in in_batches(accounts):
+        locked = select(User.id).where(User.id.in_(batch)).order_by(User.id)
+        # FOR NO KEY UPDATE: rows that merely refer to the account need not wait.
+        session.execute(locked.with_for_update(key_share=True)).all()
+
+
+def settle_name(session: Session, document: Document) -> None:
+    """Number a document's name, as file managers do, where its owner has another one of that name there.
+
+    Hold the owner's names before.
+    """
+    stem, dot, ending = document.name.rpartition(".")
+    stem, ending = (stem, dot + ending) if stem else (document.name, "")
+    others = select(Document.name).where(
+        Document.owner == document.owner,
+        Document.collection_id == document.collection_id,
+        Document.deleted_at.is_(None),
+        Document.id != document.id,
+        Document.name.startswith(stem, autoescape=True),
+    )
+    taken, number = set(session.scalars(others)), 1
+    while document.name in taken:
+        number += 1
+        document.name = f"{stem} ({number}){ending}"
+
+
 def find_own_by_name(
     session: Session, principal_id: str, name: str, *, collection_id: str | None = None
 ) -> Document | None:
@@ -191,7 +269,7 @@ def find_own_by_name(
 
 
 def create_document(session: Session, *, owner: str, name: str) -> Document:
-    """Add a document outside of any collection, that its owner alone may read."""
+    """Add a document outside of any collection, that its owner alone may read; hold its name before."""
     document = Document(
         id=new_id(),
         owner=owner,
@@ -260,6 +338,16 @@ def latest_version(session: Session, document_id: str) -> DocumentVersion:
     return found
 
 
+def latest_versions(session: Session, document_ids: Iterable[str]) -> dict[str, DocumentVersion]:
+    """Return the newest version of each document, indexed or not."""
+    newest: dict[str, DocumentVersion] = {}
+    for batch in in_batches(document_ids):
+        versions = select(DocumentVersion).where(DocumentVersion.document_id.in_(batch))
+        for version in session.scalars(versions.order_by(DocumentVersion.number)):
+            newest[version.document_id] = version
+    return newest
+
+
 # --- passages -------------------------------------------------------------------------------------
 
 
@@ -291,7 +379,9 @@ def open_passages(
     keys: dict[str, bytes] = {}
     opened: dict[str, Passage] = {}
     for chunk, document, version in rows:
-        if not may_read(scope, access[document.id]) or (current_only and document.version_id != version.id):
+        # A document that was removed in this very moment has no access list any more: nobody may read it.
+        is_theirs = may_read(scope, access.get(document.id, DocumentAccess()))
+        if not is_theirs or (current_only and document.version_id != version.id):
             continue
         key = keys.setdefault(version.id, version_key(master_key, version))
         opened[chunk.id] = _open(chunk, document, version, key)

@@ -31,6 +31,21 @@ class NotAuthenticated(StrongroomError):
     code = "not_authenticated"
 
 
+class DirectoryRefused(NotAuthenticated):
+    """A company directory vouched for nobody. The message is constant; `reason` is for the record only."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The company directory did not confirm this sign-in.",
+            hint="Try again; if it keeps failing, ask whoever runs the directory.",
+        )
+        self.reason = reason
+
+
+class TokenRefused(DirectoryRefused):
+    """A token of an OpenID Connect provider is not good, e.g. `expired` or `wrong_audience`."""
+
+
 class NotPermitted(StrongroomError):
     """The person is known, but their role does not include this operation."""
 
@@ -56,9 +71,13 @@ class TooLarge(StrongroomError):
 
 
 class Throttled(StrongroomError):
-    """Too many attempts; try again later."""
+    """Too many attempts; try again in `retry_after_s` seconds."""
 
     code = "throttled"
+
+    def __init__(self, message: str, *, hint: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class UnreadableFile(StrongroomError):
@@ -87,6 +106,12 @@ class ModelUnavailable(StrongroomError):
     """The language model cannot be reached or did not answer."""
 
     code = "model_unavailable"
+
+
+class DirectoryUnavailable(StrongroomError):
+    """A company directory cannot be reached, or answers what no working directory answers."""
+
+    code = "directory_unavailable"
 
 
 class AddressRefused(StrongroomError):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, TypeVar
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.directories.configuration import LdapDirectory, OidcProvider
+from infra.directories.configuration import DirectoryName, LdapDirectory, OidcProvider
 
 MIB = 1024 * 1024
 SECRETS_DIR = Path("/run/secrets")
 """Where container engines mount secrets; a file there, named like a variable, is that setting."""
+
+_Directory = TypeVar("_Directory", OidcProvider, LdapDirectory)
 
 
 class Settings(BaseSettings):
@@ -38,6 +40,10 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         None,
         description="Address people use, for links in answers; default: the address the server binds to.",
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        default_factory=list,
+        description="Addresses or networks of proxies whose word on the client's address is taken, as JSON.",
     )
     url: str | None = Field(
         None,
@@ -122,16 +128,18 @@ class Settings(BaseSettings):
     ldap: list[LdapDirectory] = Field(
         default_factory=list, description="LDAP servers that people sign in with, as JSON."
     )
+    scim_directory: DirectoryName = Field(
+        "directory", description="Name of the directory that pushes people and groups over SCIM."
+    )
 
-    @model_validator(mode="after")
-    def _check_directories(self) -> Self:
-        names = [*(provider.name for provider in self.oidc), *(server.name for server in self.ldap)]
+    @field_validator("oidc", "ldap")
+    @classmethod
+    def _own_names(cls, directories: list[_Directory], info: ValidationInfo) -> list[_Directory]:
+        # The name is part of every group's id: two directories of one name would share their groups.
+        names = [directory.name for directory in (*info.data.get("oidc", ()), *directories)]
         if len(names) != len(set(names)):
-            # The name is part of every group's id: two directories of one name would share their groups.
-            raise ValueError(
-                "each company directory in STRONGROOM_OIDC and STRONGROOM_LDAP needs its own name"
-            )
-        return self
+            raise ValueError("each company directory needs a name of its own")
+        return directories
 
     @property
     def resolved_database_url(self) -> str:

@@ -7,23 +7,27 @@ names the token, so that a worker which lost its lease can change nothing any mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
-from infra.access import AccessScope
+from infra.access import AccessScope, may_read
 from infra.clock import new_id, now_ms
+from infra.database.batches import in_batches
 from infra.database.tables import Document, DocumentVersion, Job
-from infra.documents import get_document, list_documents
+from infra.documents import access_of, get_document, readable
 from infra.errors import Conflict, NotFound
 from infra.queue import outbox_row
 
 PROCESS_TASK: Final = "ingest.process"
 LEASE_MS: Final = 60_000
 MAX_ATTEMPTS: Final = 3
+LISTED: Final = 200
+"""Most jobs of one list."""
 FINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "quarantined"})
 _RETRYABLE: Final = frozenset({"failed", "cancelled", "quarantined"})
 
@@ -87,18 +91,29 @@ def get_job(session: Session, scope: AccessScope, job_id: str) -> tuple[Job, Doc
 
 
 def list_jobs(session: Session, scope: AccessScope, *, active_only: bool) -> list[tuple[Job, Document]]:
-    """List the jobs of readable documents, newest first, at most 200."""
-    documents = {document.id: document for document in list_documents(session, scope)}
-    wanted = select(Job).where(Job.document_id.in_(documents)).order_by(Job.created_at.desc()).limit(200)
+    """List the jobs of readable documents, newest first, at most LISTED."""
+    wanted = select(Job, Document).join(Document, Document.id == Job.document_id).where(readable(scope))
     if active_only:
         wanted = wanted.where(Job.state.not_in(FINAL_STATES))
-    return [(job, documents[job.document_id]) for job in session.scalars(wanted)]
+    wanted = wanted.order_by(Job.created_at.desc(), Job.id.desc()).execution_options(yield_per=LISTED)
+    found: list[tuple[Job, Document]] = []
+    with closing(session.execute(wanted)) as rows:
+        for batch in rows.partitions():
+            access = access_of(session, {document.id for _, document in batch})
+            theirs = {key for key, allowed in access.items() if may_read(scope, allowed)}
+            found += [(job, document) for job, document in batch if document.id in theirs]
+            if len(found) >= LISTED:
+                break
+    return found[:LISTED]
 
 
-def latest_jobs(session: Session, document_ids: Sequence[str]) -> dict[str, Job]:
+def latest_jobs(session: Session, document_ids: Iterable[str]) -> dict[str, Job]:
     """Return the newest job of each document."""
-    found = session.scalars(select(Job).where(Job.document_id.in_(document_ids)).order_by(Job.created_at))
-    return {job.document_id: job for job in found}
+    newest: dict[str, Job] = {}
+    for batch in in_batches(document_ids):
+        jobs = select(Job).where(Job.document_id.in_(batch)).order_by(Job.created_at, Job.id)
+        newest |= {job.document_id: job for job in session.scalars(jobs)}
+    return newest
 
 
 def cancel(session: Session, job: Job) -> Job:

@@ -13,7 +13,9 @@ from agents.compose import Limits
 from agents.retrieve import Retriever
 from infra.audit.leaf import SYSTEM, Event, EventType, Stage
 from infra.audit.ledger import Sequencer
+from infra.choices import ChoiceName, read_choice
 from infra.clock import new_id
+from infra.database import Database
 from infra.logs import get_logger
 from infra.offline import install_tripwire
 from infra.queue import BrokerWaker, OutboxRelay, make_celery
@@ -22,14 +24,21 @@ from infra.stores import Stores, open_stores
 from ingest.parse.limits import ParseLimits
 from ingest.worker import EmbeddedWorker
 from services import errors, health
+from services.access import endpoints as access_endpoints
 from services.accounts import endpoints as account_endpoints
+from services.accounts.directories import Directories
 from services.audit import endpoints as audit_endpoints
 from services.chat import endpoints as chat_endpoints
+from services.collections import endpoints as collection_endpoints
+from services.conversations import endpoints as conversation_endpoints
+from services.documents import access_import_endpoints, job_endpoints, source_endpoints
 from services.documents import endpoints as file_endpoints
-from services.documents import job_endpoints, source_endpoints
+from services.mcp import endpoints as mcp_endpoints
 from services.model import ModelServer
 from services.parts import Parts
 from services.requests import RequestFrame
+from services.scim import endpoints as scim_endpoints
+from services.search import endpoints as search_endpoints
 from services.web import pages
 from services.web.headers import SecurityHeaders
 
@@ -48,16 +57,23 @@ def create_app(settings: Settings) -> FastAPI:
         # The stock pages load from a public CDN; ours is at /api-docs.
         docs_url=None,
         redoc_url=None,
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, Directories(settings)),
     )
     for endpoints in (
         health,
         account_endpoints,
         file_endpoints,
+        access_import_endpoints,
+        collection_endpoints,
         job_endpoints,
         source_endpoints,
         chat_endpoints,
+        conversation_endpoints,
+        mcp_endpoints,
         audit_endpoints,
+        search_endpoints,
+        access_endpoints,
+        scim_endpoints,
     ):
         app.include_router(endpoints.router)
     errors.install(app, pages.mount(app))
@@ -66,12 +82,14 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    settings: Settings, directories: Directories
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stores = await anyio.to_thread.run_sync(open_stores, settings)
         try:
-            async with _running(app, settings, stores):
+            async with _running(app, settings, stores, directories):
                 yield
         finally:
             stores.close()
@@ -80,7 +98,9 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 
 @asynccontextmanager
-async def _running(app: FastAPI, settings: Settings, stores: Stores) -> AsyncIterator[None]:
+async def _running(
+    app: FastAPI, settings: Settings, stores: Stores, directories: Directories
+) -> AsyncIterator[None]:
     stores.ledger.recover()
     sequencer = Sequencer(stores.ledger)
     sequencer.start()
@@ -89,7 +109,7 @@ async def _running(app: FastAPI, settings: Settings, stores: Stores) -> AsyncIte
     worker = EmbeddedWorker(stores, settings) if settings.profile == "embedded" else None
     relay = worker.relay if worker else _broker_relay(stores, settings)
     await anyio.to_thread.run_sync(worker.start if worker else relay.start)
-    app.state.parts = _parts(settings, stores, model, relay)
+    app.state.parts = _parts(settings, stores, model, relay, directories)
     # The first question should not wait for libraries to load.
     await anyio.to_thread.run_sync(warm_up, stores.embedder)
     _record(stores, EventType.SERVER_START)
@@ -104,7 +124,9 @@ async def _running(app: FastAPI, settings: Settings, stores: Stores) -> AsyncIte
         sequencer.stop()
 
 
-def _parts(settings: Settings, stores: Stores, model: ModelServer, relay: OutboxRelay) -> Parts:
+def _parts(
+    settings: Settings, stores: Stores, model: ModelServer, relay: OutboxRelay, directories: Directories
+) -> Parts:
     retriever = Retriever(stores.database, stores.index, stores.embedder, stores.master_key)
     limits = Limits(
         prompt_tokens=settings.prompt_tokens,
@@ -121,6 +143,7 @@ def _parts(settings: Settings, stores: Stores, model: ModelServer, relay: Outbox
         embedder=stores.embedder,
         relay=relay,
         model=model,
+        retriever=retriever,
         answerer=Answerer(
             retriever,
             stores.embedder,
@@ -128,10 +151,17 @@ def _parts(settings: Settings, stores: Stores, model: ModelServer, relay: Outbox
             model.current,
             limits,
             salt_key=stores.master_key.derive("prefix cache salt"),
+            no_answer_text=lambda: _no_answer_text(stores.database),
         ),
         parse_limits=ParseLimits.from_settings(settings),
         renderers=anyio.CapacityLimiter(RENDERERS),
+        directories=directories,
     )
+
+
+def _no_answer_text(database: Database) -> str | None:
+    with database.read() as session:
+        return read_choice(session, ChoiceName.NO_ANSWER_TEXT)
 
 
 def _broker_relay(stores: Stores, settings: Settings) -> OutboxRelay:

@@ -9,16 +9,18 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
+from sqlalchemy.orm import Session
 
 from infra.access import EVERY_SCOPE, AccessScope, KeyScope, Principal, Role, scope_of
 from infra.accounts import principal_of_key, principal_of_session
 from infra.database.tables import User
 from infra.errors import NotAuthenticated, NotPermitted
+from services.accounts.directory_people import is_directory_token, principal_of_token
 from services.parts import Parts
 
 COOKIE: Final = "__Host-strongroom"
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_bearer = HTTPBearer(auto_error=False, description="An API key, `sr-…`.")
+_bearer = HTTPBearer(auto_error=False, description="An API key, `sr-…`, or a directory's access token.")
 
 
 @dataclass(frozen=True)
@@ -98,16 +100,10 @@ def _check_key_scope(request: Request, principal: Principal) -> None:
 def _optional_person(
     request: Request, parts: PartsDep, _scheme: Annotated[object, Depends(_bearer)]
 ) -> Person | None:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    cookie = request.cookies.get(COOKIE)
+    # Before the database is held open: checking a token may mean fetching its provider's keys.
+    vouched = _vouched_for(request, parts)
     with parts.database.read() as session:
-        if scheme:
-            principal = principal_of_key(session, secret.strip()) if scheme.lower() == "bearer" else None
-        elif cookie:
-            _refuse_cross_site(request)
-            principal = principal_of_session(session, cookie)
-        else:
-            principal = None
+        principal = vouched or _identified(request, session)
         if principal is None:
             return None
         # Known from here on, so that a refusal further down is on the record as theirs.
@@ -115,6 +111,31 @@ def _optional_person(
         _check_key_scope(request, principal)
         user = session.get_one(User, principal.user_id)
         return Person(principal=principal, name=user.name, email=user.email)
+
+
+def _vouched_for(request: Request, parts: Parts) -> Principal | None:
+    """Return whom the access token of a directory speaks for; raises when there is one and it is not good."""
+    bearer = _bearer_secret(request)
+    if bearer is None or not is_directory_token(parts, bearer):
+        return None
+    return principal_of_token(parts, bearer, request_id(request))
+
+
+def _identified(request: Request, session: Session) -> Principal | None:
+    """Return whose key or session came with the request; a header that is no good is never made up for."""
+    if "authorization" in request.headers:
+        key = _bearer_secret(request)
+        return None if key is None else principal_of_key(session, key)
+    cookie = request.cookies.get(COOKIE)
+    if not cookie:
+        return None
+    _refuse_cross_site(request)
+    return principal_of_session(session, cookie)
+
+
+def _bearer_secret(request: Request) -> str | None:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else None
 
 
 def _refuse_cross_site(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,6 +14,7 @@ from infra.errors import (
     AuditUnavailable,
     Conflict,
     DatabaseBusy,
+    DirectoryUnavailable,
     InvalidInput,
     ModelUnavailable,
     NotAuthenticated,
@@ -25,6 +27,7 @@ from infra.errors import (
 )
 from infra.files import StorageFull
 from infra.vectors import IndexUnavailable
+from services import refusals
 from services.web.pages import Pages
 
 _STATUS: dict[type[StrongroomError], int] = {
@@ -40,6 +43,7 @@ _STATUS: dict[type[StrongroomError], int] = {
     ModelUnavailable: 503,
     IndexUnavailable: 503,
     DatabaseBusy: 503,
+    DirectoryUnavailable: 503,
     StorageFull: 507,
 }
 _TYPES = {
@@ -74,34 +78,68 @@ def _is_browsing(request: Request) -> bool:
     return request.method == "GET" and wants_page and not request.url.path.startswith("/v1/")
 
 
+def _is_file(request: Request) -> bool:
+    """Tell whether an unknown address is one that browsers ask for by themselves, which is no refusal."""
+    return request.method in {"GET", "HEAD"} and not request.url.path.startswith("/v1/")
+
+
 def install(app: FastAPI, pages: Pages) -> None:
     """Answer every failure with the envelope; a browser at an unknown address gets a page.
 
     What nobody expected is answered by `services.requests`, which knows the request's id.
     """
 
+    refusals.install(app)
+
     @app.exception_handler(StrongroomError)
-    async def _ours(_request: Request, error: StrongroomError) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if isinstance(error, NotAuthenticated) else None
-        return JSONResponse(envelope(error), status_of(error), headers=headers)
+    async def _ours(request: Request, error: StrongroomError) -> JSONResponse:
+        return await answer(request, error)
 
     @app.exception_handler(RequestValidationError)
-    async def _malformed(_request: Request, error: RequestValidationError) -> JSONResponse:
+    async def _malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path"})
         if first["type"] == "json_invalid":
-            return JSONResponse(envelope(InvalidInput("The request body is not valid JSON.")), 400)
+            return await answer(request, InvalidInput("The request body is not valid JSON."))
         message = f"{where}: {first['msg']}" if where else str(first["msg"])
-        return JSONResponse(envelope(InvalidInput(message, param=where or None)), 400)
+        return await answer(request, InvalidInput(message, param=where or None))
 
     @app.exception_handler(HTTPException)
     async def _plain(request: Request, error: HTTPException) -> Response:
         if isinstance(error.__cause__, StrongroomError):
             # FastAPI wraps whatever stops it from reading a body; what stopped it is the better answer.
-            return JSONResponse(envelope(error.__cause__), status_of(error.__cause__))
+            return await answer(request, error.__cause__)
         if error.status_code == 404:
             if _is_browsing(request):
                 return pages.error(request, status=404, message="There is nothing at this address.")
-            return JSONResponse(envelope(NotFound("There is nothing at this address.")), 404)
+            missing = NotFound("There is nothing at this address.")
+            if _is_file(request):
+                return JSONResponse(envelope(missing), 404)
+            return await answer(request, missing)
         wrapped = InvalidInput(str(error.detail))
-        return JSONResponse(envelope(wrapped), error.status_code, headers=error.headers)
+        return await answer(request, wrapped, status=error.status_code, headers=error.headers)
+
+
+async def answer(
+    request: Request,
+    error: StrongroomError,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> JSONResponse:
+    """Return the envelope of a failure; what the client could have avoided is on the record before."""
+    if 400 <= (status or status_of(error)) < 500:
+        judged = await refusals.put_on_record(request, error)
+        if judged is not error:
+            error, status, headers = judged, None, None
+    return JSONResponse(
+        envelope(error), status or status_of(error), headers={**(headers or {}), **_headers_of(error)}
+    )
+
+
+def _headers_of(error: StrongroomError) -> dict[str, str]:
+    if isinstance(error, NotAuthenticated):
+        return {"WWW-Authenticate": "Bearer"}
+    if isinstance(error, Throttled):
+        return {"Retry-After": str(error.retry_after_s)}
+    return {}

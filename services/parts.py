@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from anyio import CapacityLimiter
 
 from agents.answer import Answerer
+from agents.retrieve import Retriever
 from infra.audit.ledger import Ledger
 from infra.database import Database
 from infra.embeddings import Embedder
@@ -16,6 +17,7 @@ from infra.queue import OutboxRelay
 from infra.settings import Settings
 from infra.vectors import VectorIndex
 from ingest.parse.limits import ParseLimits
+from services.accounts.directories import Directories
 from services.model import ModelServer
 
 
@@ -32,6 +34,8 @@ class Parts:
     embedder: Embedder
     relay: OutboxRelay
     model: ModelServer
+    retriever: Retriever
     answerer: Answerer
     parse_limits: ParseLimits
     renderers: CapacityLimiter
+    directories: Directories

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Final
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.clock import new_id
 from infra.errors import StrongroomError, TooLarge
 from infra.logs import get_logger
-from services.errors import envelope
+from services.errors import answer, envelope
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 UPLOAD_PATH: Final = "/v1/files"
@@ -49,13 +50,15 @@ class RequestFrame:
         try:
             await self._app(scope, bounded, send_with_id)
         except TooLarge as error:
-            await _answer(send_with_id, 413, error)
+            refusal = await answer(Request(scope), error)
+            await refusal(scope, receive, send_with_id)
         except Exception as error:
             _log.error("request.failed", id=request_id, error=type(error).__name__, exc_info=error)
             if status is not None:
                 raise  # The response has begun; the connection ends, and the client sees that.
             hint = f"Tell your administrator this request id: {request_id}"
-            await _answer(send_with_id, 500, StrongroomError(UNEXPECTED, hint=hint))
+            failure = JSONResponse(envelope(StrongroomError(UNEXPECTED, hint=hint)), 500)
+            await failure(scope, receive, send_with_id)
         finally:
             route = getattr(scope.get("route"), "path", "unmatched")
             took_ms = round((time.monotonic() - started) * 1000)
@@ -79,10 +82,3 @@ def _bounded(receive: Receive) -> Receive:
         return message
 
     return limited
-
-
-async def _answer(send: Send, status: int, error: StrongroomError) -> None:
-    body = json.dumps(envelope(error)).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

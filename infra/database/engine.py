@@ -36,8 +36,15 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Yield a session whose changes are not kept."""
+        """Yield a session that sees one moment of the database, and whose changes are not kept.
+
+        An access list is read in several statements; between two moments it could look like neither.
+        """
         with self._sessions() as session:
+            if self.is_sqlite:
+                session.execute(text("BEGIN"))
+            else:
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     @contextmanager

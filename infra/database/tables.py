@@ -51,6 +51,31 @@ class Identity(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
 
 
+class DirectoryRecord(Base):
+    """What a directory pushed about one person or group (`kind`, SCIM); `attributes` is as it was sent.
+
+    `id` is the account's id, or what follows the directory in a group's principal id. `closed_at` is the
+    `disabled_at` that the directory itself caused; a deleted person's record stays, emptied.
+    """
+
+    __tablename__ = "directory_records"
+    directory: Mapped[str] = mapped_column(String(32), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(8), primary_key=True)
+    id: Mapped[str] = mapped_column(String(160), primary_key=True)
+    unique_name: Mapped[str | None] = mapped_column(String(255))
+    external_id: Mapped[str | None] = mapped_column(String(255))
+    attributes: Mapped[dict[str, object]] = mapped_column(JSON)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    changed_at: Mapped[int] = mapped_column(BigInt)
+    closed_at: Mapped[int | None] = mapped_column(BigInt)
+    deleted_at: Mapped[int | None] = mapped_column(BigInt)
+
+    __table_args__ = (
+        UniqueConstraint("directory", "kind", "unique_name", name="uq_directory_records_unique_name"),
+        UniqueConstraint("directory", "kind", "external_id", name="uq_directory_records_external_id"),
+    )
+
+
 class Group(Base):
     """A group of people; `id` is its namespaced principal id, `group:<directory>:<immutable id>`.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
+import anyio
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
@@ -18,8 +20,10 @@ from infra.errors import InvalidInput, NotFound, StrongroomError
 from infra.logs import get_logger
 from services.chat.schemas import ASSISTANT, MODELS, QUOTES, ChatRequest
 from services.chat.shapes import Transcript
-from services.deps import CurrentPerson, PartsDep, RequestId
+from services.conversations.exchange import Exchange, history_of
+from services.deps import CurrentPerson, PartsDep, Person, RequestId
 from services.errors import envelope
+from services.parts import Parts
 from services.requests import UNEXPECTED
 
 router = APIRouter(prefix="/v1", tags=["chat"])
@@ -42,8 +46,9 @@ async def create_chat_completion(
 ) -> dict[str, Any] | Response:
     """Answer the last message from the documents that one may read, with citations.
 
-    The record of the question and of the passages is written before this returns anything; a failure of
-    the ledger is 503 `audit_unavailable`.
+    `x_conversation` names a kept conversation of one's own: its history is the server's, and question and
+    answer are added to it. The record of the question and of the passages is written before this returns
+    anything; a failure of the ledger is 503 `audit_unavailable`.
     """
     if body.model not in MODELS:
         raise NotFound(
@@ -54,6 +59,9 @@ async def create_chat_completion(
     text, history = body.turns(parts.settings.question_max_chars)
     limit = body.max_completion_tokens or body.max_tokens
     question = Question(corr, text, history, quotes_only=body.model == QUOTES, max_tokens=limit)
+    exchange = None
+    if body.x_conversation is not None:
+        question, exchange = await _continued(body.x_conversation, body, question, parts, person)
     transcript = Transcript(
         answer_id=corr,
         model=body.model,
@@ -62,25 +70,61 @@ async def create_chat_completion(
     )
     pieces = parts.answerer.answer(question, person.principal)
     if not body.stream:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                transcript.chunk(piece)
-        return transcript.completion()
+        return await _whole(transcript, pieces, exchange)
     # The first piece is awaited here, so that a refusal is an HTTP status and not a broken stream.
     first = await anext(pieces)
     wants_usage = body.stream_options is not None and body.stream_options.include_usage
-    return EventSourceResponse(_stream(transcript, first, pieces, wants_usage=wants_usage), sep="\n")
+    stream = _stream(transcript, first, pieces, exchange, wants_usage=wants_usage)
+    return EventSourceResponse(stream, sep="\n")
+
+
+async def _continued(
+    conversation_id: str, body: ChatRequest, question: Question, parts: Parts, person: Person
+) -> tuple[Question, Exchange]:
+    """Return the question with the kept history before it, and what will keep the two turns."""
+    room = parts.settings.question_max_chars - len(question.text)
+    history = await anyio.to_thread.run_sync(
+        lambda: history_of(parts, person, conversation_id, max_chars=room)
+    )
+    exchange = Exchange(
+        parts,
+        person,
+        conversation_id,
+        question,
+        model=body.model,
+        quotes_in_text=body.x_evidence == "content",
+    )
+    return replace(question, history=history), exchange
+
+
+async def _whole(
+    transcript: Transcript, pieces: AsyncGenerator[Released], exchange: Exchange | None
+) -> dict[str, Any]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            transcript.chunk(piece)
+            if exchange is not None:
+                exchange.hear(piece)
+    if exchange is None:
+        return transcript.completion()
+    await exchange.keep()
+    return {**transcript.completion(), "x_conversation": exchange.conversation_id}
 
 
 async def _stream(
-    transcript: Transcript, first: Released, rest: AsyncGenerator[Released], *, wants_usage: bool
+    transcript: Transcript,
+    first: Released,
+    rest: AsyncGenerator[Released],
+    exchange: Exchange | None,
+    *,
+    wants_usage: bool,
 ) -> AsyncIterator[dict[str, str]]:
-    yield _data(transcript.opening())
-    yield _data(transcript.chunk(first))
     try:
+        yield _data(transcript.opening())
+        yield await _said(transcript, first, exchange)
         if not isinstance(first, Outcome):
             async for piece in rest:
-                yield _data(transcript.chunk(piece))
+                yield await _said(transcript, piece, exchange)
         if wants_usage:
             yield _data(transcript.usage_chunk())
     except StrongroomError as error:
@@ -89,8 +133,23 @@ async def _stream(
         _log.error("answer.failed", answer=transcript.answer_id, error=type(error).__name__, exc_info=error)
         yield _data(envelope(StrongroomError(UNEXPECTED)))
     finally:
-        await rest.aclose()
+        # Also when the reader has left and this task is being cancelled: what they saw is kept.
+        with anyio.CancelScope(shield=True):
+            await rest.aclose()
+            if exchange is not None:
+                await exchange.keep_what_was_released()
     yield {"data": "[DONE]"}
+
+
+async def _said(transcript: Transcript, piece: Released, exchange: Exchange | None) -> dict[str, str]:
+    chunk = transcript.chunk(piece)
+    if exchange is not None:
+        exchange.hear(piece)
+        if isinstance(piece, Outcome):
+            # Before the end is told, so that whoever has heard it finds the answer in the conversation.
+            await exchange.keep()
+            chunk["x_conversation"] = exchange.conversation_id
+    return _data(chunk)
 
 
 @router.get("/answers/{answer_id}/receipt")

@@ -54,20 +54,23 @@ class ChatRequest(BaseModel):
     n: Literal[1] | None = None
     tools: list[Any] | None = None
     x_evidence: Literal["content", "field"] = "content"
+    x_conversation: str | None = Field(None, min_length=1, max_length=36)
 
     def turns(self, max_chars: int) -> tuple[str, tuple[Turn, ...]]:
         """Return the question and the turns before it.
 
         Raises InvalidInput when the last message is not a question, TooLarge beyond `max_chars` in all.
-        Messages of the roles system and developer are left out: the instructions are ours.
+        Messages of the roles system and developer are left out: the instructions are ours. Of a kept
+        conversation only the last message counts: the server knows what was said before.
         """
-        if sum(len(message.text()) for message in self.messages) > max_chars:
+        messages = self.messages[-1:] if self.x_conversation else self.messages
+        if sum(len(message.text()) for message in messages) > max_chars:
             raise TooLarge(
                 f"The conversation is longer than {max_chars:,} characters.",
                 param="messages",
                 hint="Start a new conversation, or upload long texts as files and ask about them.",
             )
-        spoken = [Turn(m.role, m.text().strip()) for m in self.messages if m.role in {"user", "assistant"}]
+        spoken = [Turn(m.role, m.text().strip()) for m in messages if m.role in {"user", "assistant"}]
         if not spoken or spoken[-1].role != "user" or not spoken[-1].text:
             raise InvalidInput("The last message must be a question from the user.", param="messages")
         return spoken[-1].text, tuple(spoken[:-1])

@@ -51,6 +51,11 @@ class Connection:
         with _translated(self.url):
             return _checked(self._client.get(self.url + path, params=parameters))
 
+    def post(self, path: str, body: dict[str, Any], *, timeout_s: float = _WAIT_S) -> dict[str, Any]:
+        """Send a JSON document to `path`, and return the one that answers."""
+        with _translated(self.url):
+            return _checked(self._client.post(self.url + path, json=body, timeout=timeout_s))
+
     def readiness(self) -> dict[str, Any]:
         """Return `/readyz`, which is a description even where it is a refusal."""
         with _translated(self.url):

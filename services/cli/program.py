@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 import typer
 
 from infra.errors import ConfigurationError, InvalidInput, StrongroomError
+from services.cli.access import access
+from services.cli.flags import DataDir, Json, Key, Url
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -39,14 +41,9 @@ config = typer.Typer(help="Settings.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(audit, name="audit")
 app.add_typer(config, name="config")
+app.add_typer(access, name="access")
 
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Data folder, instead of STRONGROOM_DATA_DIR.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, for scripts.")]
 Small = Annotated[bool, typer.Option("--small", help="Use the lighter starter model (0.5 B parameters).")]
-Url = Annotated[str | None, typer.Option("--url", help="Address of the server, instead of STRONGROOM_URL.")]
-Key = Annotated[str | None, typer.Option("--api-key", help="API key, instead of STRONGROOM_API_KEY.")]
 
 
 def run() -> None:

@@ -114,7 +114,14 @@ def _run(
     failures: list[Exception] = []
     _watch(app, failures)
     # The server's own logger stays silent: RequestFrame logs requests, and failures of the start are raised.
-    config = uvicorn.Config(app, log_config=None, log_level="critical", timeout_graceful_shutdown=GRACE_S)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="critical",
+        timeout_graceful_shutdown=GRACE_S,
+        # Said even when there are none: the default believes every program on this machine.
+        forwarded_allow_ips=[str(network) for network in settings.trusted_proxies],
+    )
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -8,12 +8,17 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
+from sqlalchemy.orm import Session
 
-from infra import documents
+from infra import documents, sharing
 from infra.access import AccessScope
+from infra.database.tables import Document
+from infra.errors import NotFound
+from infra.sharing import Effect, Restriction
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents import service
-from services.documents.service import FileView
+from services.documents.schemas import FileAccess
+from services.documents.service import Change, FileView
 from services.parts import Parts
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
@@ -30,6 +35,7 @@ _UPLOAD_BODY = {
                         "file": {"type": "string", "format": "binary"},
                         "purpose": {"type": "string", "default": "assistants"},
                         "share": {"type": "array", "items": {"type": "string"}},
+                        "collection": {"type": "string"},
                     },
                 }
             }
@@ -42,12 +48,13 @@ _UPLOAD_BODY = {
 async def upload_file(
     request: Request, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
-    """Upload one file; its job turns it into passages. `share` names principals who may read it, too."""
+    """Upload one file; its job turns it into passages.
+
+    `share` names principals who may read it, too; or `collection` names the collection that it stands in.
+    """
     length = request.headers.get("content-length", "")
     document_id = await service.upload(
-        parts,
-        person,
-        corr,
+        Change(parts, person, corr),
         request.headers.get("content-type", ""),
         int(length) if length.isdigit() else None,
         request.stream(),
@@ -65,7 +72,7 @@ def list_files(
 ) -> dict[str, Any]:
     """List the files that one may read, newest first."""
     with parts.database.read() as session:
-        found, has_more = service.page_of(session, scope, after=after, limit=limit)
+        found, has_more = documents.page_of_documents(session, scope, after=after, limit=limit)
         data = [file_object(view) for view in service.views(session, person, found)]
     return {"object": "list", "data": data, "has_more": has_more}
 
@@ -79,7 +86,7 @@ def get_file(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope)
 @router.delete("/{file_id}")
 def delete_file(file_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Delete one's own file from every store; the counts say what was removed."""
-    removed = service.delete(parts, person, corr, file_id)
+    removed = service.delete(Change(parts, person, corr), file_id)
     return {"id": file_id, "object": "file", "deleted": True, "x_removed": removed.as_dict()}
 
 
@@ -98,31 +105,66 @@ def get_content(
     return StreamingResponse(stored, media_type="application/octet-stream", headers=headers)
 
 
-@router.put("/{file_id}/shares/{principal}", status_code=204)
+@router.get("/{file_id}/access")
+def get_access(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
+    """Tell the owner how their file is narrowed: who of its collection's readers, who not, which label."""
+    with parts.database.read() as session:
+        document = documents.get_own_document(session, scope, file_id, person.principal.principal_id)
+        return access_object(session, document, sharing.restriction_of(session, document))
+
+
+@router.put("/{file_id}/access")
+def set_access(
+    file_id: str,
+    body: FileAccess,
+    parts: PartsDep,
+    person: CurrentPerson,
+    scope: Scope,
+    corr: RequestId,
+) -> dict[str, Any]:
+    """Replace the whole restriction of one's own file; `only` is null for all readers of its collection."""
+    service.set_access(Change(parts, person, corr), file_id, body.restriction())
+    return get_access(file_id, parts, person, scope)
+
+
+@router.put("/{file_id}/shares/{principal:path}", status_code=204)
 def share_file(
-    file_id: str, principal: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
+    file_id: str,
+    principal: str,
+    parts: PartsDep,
+    person: CurrentPerson,
+    corr: RequestId,
+    effect: Effect = "allow",
 ) -> None:
-    """Let a person or a group read one's own file."""
-    service.set_share(parts, person, scope, corr, file_id, principal, shared=True)
+    """Let a person or a group read one's own file; with `effect=deny`, never let them read it."""
+    service.set_share(Change(parts, person, corr), file_id, principal, shared=True, effect=effect)
 
 
-@router.delete("/{file_id}/shares/{principal}", status_code=204)
+@router.delete("/{file_id}/shares/{principal:path}", status_code=204)
 def unshare_file(
-    file_id: str, principal: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
+    file_id: str,
+    principal: str,
+    parts: PartsDep,
+    person: CurrentPerson,
+    corr: RequestId,
+    effect: Effect = "allow",
 ) -> None:
-    """Stop sharing one's own file with a person or a group."""
-    service.set_share(parts, person, scope, corr, file_id, principal, shared=False)
+    """Stop sharing one's own file with a person or a group; with `effect=deny`, stop denying it to them."""
+    service.set_share(Change(parts, person, corr), file_id, principal, shared=False, effect=effect)
 
 
 def _described(parts: Parts, person: Person, scope: AccessScope, document_id: str) -> dict[str, Any]:
     with parts.database.read() as session:
         document = documents.get_document(session, scope, document_id)
-        return file_object(service.views(session, person, [document])[0])
+        found = service.views(session, person, [document])
+    if not found:
+        raise NotFound(documents.NO_SUCH_FILE)
+    return file_object(found[0])
 
 
 def file_object(view: FileView) -> dict[str, Any]:
     """Return the OpenAI file object with our additions."""
-    document, version, job = view.document, view.version, view.job
+    document, version, job, collection = view.document, view.version, view.job, view.collection
     status = {"ready": "processed", "failed": "error"}.get(version.state, "uploaded")
     return {
         "id": document.id,
@@ -138,8 +180,30 @@ def file_object(view: FileView) -> dict[str, Any]:
         "x_pages": version.pages,
         "x_passages": job.passages if job is not None else None,
         "x_owner": {"id": document.owner, "label": view.owner_label, "me": view.is_mine},
+        # Whoever reads a document reads its collection as well: that is the rule.
+        "x_collection": {"id": collection.id, "name": collection.name} if collection is not None else None,
+        "x_clearance": document.clearance if view.is_mine else None,
+        "x_compartments": document.compartments if view.is_mine else None,
         "x_shared_with": view.shared_with,
         "x_job": {"id": job.id, "state": job.state} if job is not None else None,
+    }
+
+
+def access_object(session: Session, document: Document, restriction: Restriction) -> dict[str, Any]:
+    """Return how a file is narrowed, in words beside the ids; its owner is never shut out, and left out."""
+    named = (restriction.only or frozenset()) | restriction.deny
+    labels = sharing.labels_of(session, named)
+
+    def listed(principals: frozenset[str]) -> list[dict[str, str]]:
+        return [{"id": id_, "label": labels[id_]} for id_ in sorted(principals - {document.owner})]
+
+    return {
+        "object": "file.access",
+        "file_id": document.id,
+        "only": listed(restriction.only) if restriction.only is not None else None,
+        "deny": listed(restriction.deny),
+        "clearance": restriction.clearance,
+        "compartments": sorted(restriction.compartments),
     }
 
 

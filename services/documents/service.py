@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import anyio
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra import documents, sharing
-from infra.access import POLICY, AccessScope
+from infra.access import POLICY, AccessScope, may_read, scope_of
 from infra.audit.leaf import Authz, Event, EventType, Resource, Stage
 from infra.clock import new_id, now_ms
-from infra.database.tables import Document, DocumentGrant, DocumentVersion, Job
-from infra.errors import TooLarge
+from infra.collections import get_collection_to_fill
+from infra.database.batches import in_batches
+from infra.database.tables import Collection, Document, DocumentGrant, DocumentVersion, Job
+from infra.epoch import raise_epoch
+from infra.errors import Conflict, InvalidInput, TooLarge
+from infra.sharing import Effect, Restriction
 from ingest import jobs
 from ingest.index import Removed, refresh_access, remove_document
 from ingest.parse.detect import detect
@@ -30,32 +36,80 @@ _CONTAINERS = (b"PK", b"\xd0\xcf\x11\xe0")
 
 @dataclass(frozen=True)
 class FileView:
-    """A document as its reader sees it."""
+    """A document as its reader sees it. `shared_with` is for its owner, and for files in no collection."""
 
     document: Document
     version: DocumentVersion
     job: Job | None
+    collection: Collection | None
     owner_label: str
     is_mine: bool
     shared_with: list[dict[str, str]]
 
 
+@dataclass(frozen=True)
+class Change:
+    """Who changes something, and under which request id it goes on the record."""
+
+    parts: Parts
+    person: Person
+    corr: str
+
+    @property
+    def principal_id(self) -> str:
+        """The person's id in access lists."""
+        return self.person.principal.principal_id
+
+    @property
+    def scope(self) -> AccessScope:
+        """What the person may read."""
+        return scope_of(self.person.principal)
+
+    @contextmanager
+    def of_access(self, *owners: str) -> Iterator[Session]:
+        """Yield a write session that nobody else changes access lists, or names of `owners`, beside.
+
+        On PostgreSQL two changes of one list could otherwise each decide by what the other is replacing.
+        """
+        with self.parts.database.write() as session:
+            documents.hold_names(session, self.principal_id, *owners)
+            raise_epoch(session)
+            yield session
+
+    def record(
+        self,
+        session: Session,
+        event_type: EventType,
+        what: Resource,
+        *,
+        epoch: int,
+        content: dict[str, Any] | None = None,
+    ) -> None:
+        """Record the change in its own transaction; `content` is kept encrypted, and can be erased."""
+        actor = self.parts.ledger.actor_for(session, self.person.principal)
+        authz = Authz("allow", POLICY, epoch)
+        event = Event(event_type, Stage.SINGLE, self.corr, actor, res=what, authz=authz, outcome="ok")
+        sealed = json.dumps(content).encode() if content else None
+        self.parts.ledger.record_in(session, event, sealed)
+
+    def record_file(
+        self, session: Session, event_type: EventType, document: Document, **content: Any
+    ) -> None:
+        """Record a change of one document. With whom or with what is content, never an identifier."""
+        what = Resource("file", document.id, document.version_id)
+        self.record(session, event_type, what, epoch=document.acl_epoch, content=content)
+
+
 # --- upload ---------------------------------------------------------------------------------------
 
 
-async def upload(
-    parts: Parts,
-    person: Person,
-    corr: str,
-    content_type: str,
-    length: int | None,
-    stream: AsyncIterator[bytes],
-) -> str:
+async def upload(change: Change, content_type: str, length: int | None, stream: AsyncIterator[bytes]) -> str:
     """Store an upload and queue its ingestion; returns the document's id.
 
     The same bytes under the same name are the same version, and nothing is done again; other bytes under
-    a name the person already has become its next version.
+    a name the person already has there become its next version.
     """
+    parts = change.parts
     limit = parts.settings.upload_max_bytes
     # The multipart frame takes some bytes beside the file.
     if length is not None and length > limit + 1024 * 1024:
@@ -71,9 +125,7 @@ async def upload(
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(writer.abort)
         raise
-    return await anyio.to_thread.run_sync(
-        _register, parts, person, corr, received, version_id, size, sha256, wrapped
-    )
+    return await anyio.to_thread.run_sync(_register, change, received, version_id, size, sha256, wrapped)
 
 
 def _refuse_at_the_door(received: Upload) -> None:
@@ -83,32 +135,23 @@ def _refuse_at_the_door(received: Upload) -> None:
 
 
 def _register(
-    parts: Parts,
-    person: Person,
-    corr: str,
-    received: Upload,
-    version_id: str,
-    size: int,
-    sha256: str,
-    wrapped: bytes,
+    change: Change, received: Upload, version_id: str, size: int, sha256: str, wrapped: bytes
 ) -> str:
-    owner = person.principal.principal_id
+    parts = change.parts
     try:
         with parts.database.write() as session:
-            document, is_new_content = _document_for(session, owner, received.filename, sha256)
+            document, is_new_content = _document_for(session, change, received, sha256)
             for principal in dict.fromkeys(received.fields.get("share", [])):
                 if sharing.share(session, document, principal):
-                    _record(
-                        session, parts, person, corr, EventType.FILE_SHARED, document, with_whom=principal
-                    )
+                    change.record_file(session, EventType.FILE_SHARED, document, principal=principal)
             if is_new_content:
                 version = documents.add_version(
                     session, document, version_id=version_id, sha256=sha256, size=size, wrapped_key=wrapped
                 )
-                jobs.submit(session, document_id=document.id, version_id=version.id, corr=corr)
+                jobs.submit(session, document_id=document.id, version_id=version.id, corr=change.corr)
             else:
                 _retry_if_failed(session, document.id)
-            _record(session, parts, person, corr, EventType.FILE_UPLOADED, document)
+            change.record_file(session, EventType.FILE_UPLOADED, document)
             document_id, lagging = document.id, document.indexed_epoch < document.acl_epoch
     except BaseException:
         parts.files.delete(version_id)
@@ -121,11 +164,43 @@ def _register(
     return document_id
 
 
-def _document_for(session: Session, owner: str, name: str, sha256: str) -> tuple[Document, bool]:
-    document = documents.find_own_by_name(session, owner, name)
+def _document_for(session: Session, change: Change, received: Upload, sha256: str) -> tuple[Document, bool]:
+    """Return the document that an upload belongs to, and whether its bytes are new there."""
+    documents.hold_names(session, change.principal_id)
+    collection = _collection_for(session, change, received)
+    place = collection.id if collection is not None else None
+    document = documents.find_own_by_name(
+        session, change.principal_id, received.filename, collection_id=place
+    )
     if document is None:
-        return documents.create_document(session, owner=owner, name=name), True
+        document = documents.create_document(session, owner=change.principal_id, name=received.filename)
+        if collection is not None:
+            sharing.put_into(session, document, collection)
+            change.record_file(session, EventType.FILE_MOVED, document, collection=collection.id)
+        return document, True
+    if not may_read(change.scope, documents.access_of(session, [document.id])[document.id]):
+        raise Conflict(
+            "You have a file of this name that you may not read at present.",
+            hint="Delete it, or upload this one under another name.",
+        )
     return document, documents.latest_version(session, document.id).sha256 != sha256
+
+
+def _collection_for(session: Session, change: Change, received: Upload) -> Collection | None:
+    named = [value for value in received.fields.get("collection", []) if value]
+    if not named:
+        return None
+    if len(named) > 1:
+        raise InvalidInput("A file stands in one collection at most.", param="collection")
+    if received.fields.get("share"):
+        raise Conflict(
+            "A collection decides who may read its files.",
+            hint="Share the collection, or upload without one.",
+            param="share",
+        )
+    # Held against its own removal: nothing may end in a collection that is about to go.
+    raise_epoch(session)
+    return get_collection_to_fill(session, change.scope, named[0], change.person.principal)
 
 
 def _retry_if_failed(session: Session, document_id: str) -> None:
@@ -137,77 +212,109 @@ def _retry_if_failed(session: Session, document_id: str) -> None:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def page_of(
-    session: Session, scope: AccessScope, *, after: str | None, limit: int
-) -> tuple[list[Document], bool]:
-    """Return readable documents, newest first, behind the one called `after`; and whether more follow."""
-    found = documents.list_documents(session, scope)
-    start = next((n + 1 for n, document in enumerate(found) if document.id == after), 0)
-    return found[start : start + limit], start + limit < len(found)
-
-
 def views(session: Session, person: Person, found: Sequence[Document]) -> list[FileView]:
     """Return documents, which the caller has found within the person's scope, with what surrounds them."""
     ids = [document.id for document in found]
-    latest = jobs.latest_jobs(session, ids)
-    grants: dict[str, list[str]] = {}
-    for grant in session.scalars(
-        select(DocumentGrant).where(DocumentGrant.document_id.in_(ids), DocumentGrant.effect == "allow")
-    ):
-        grants.setdefault(grant.document_id, []).append(grant.principal)
-    labels = sharing.labels_of(
-        session, {document.owner for document in found} | {p for granted in grants.values() for p in granted}
-    )
     me = person.principal.principal_id
+    versions, latest = documents.latest_versions(session, ids), jobs.latest_jobs(session, ids)
+    collections = _collections_of(session, found)
+    # Whom a document is shared with is its owner's business.
+    grants = _shares(session, [d.id for d in found if d.owner == me and d.collection_id is None])
+    readers = {principal for granted in grants.values() for principal in granted} - {me}
+    labels = sharing.labels_of(session, {document.owner for document in found} | readers)
     return [
         FileView(
             document=document,
-            version=documents.latest_version(session, document.id),
+            version=versions[document.id],
             job=latest.get(document.id),
+            collection=collections.get(document.collection_id or ""),
             owner_label=labels[document.owner],
             is_mine=document.owner == me,
-            # Whom a document is shared with is its owner's business.
             shared_with=[
                 {"id": principal, "label": labels[principal]}
                 for principal in sorted(grants.get(document.id, []))
-                if document.owner == me and principal != me
+                if principal != me
             ],
         )
         for document in found
+        # One that is being removed at this moment may have lost its versions already.
+        if document.id in versions
     ]
+
+
+def _collections_of(session: Session, found: Sequence[Document]) -> dict[str, Collection]:
+    wanted = {document.collection_id for document in found if document.collection_id is not None}
+    return {
+        collection.id: collection
+        for batch in in_batches(wanted)
+        for collection in session.scalars(select(Collection).where(Collection.id.in_(batch)))
+    }
+
+
+def _shares(session: Session, document_ids: Sequence[str]) -> dict[str, list[str]]:
+    grants: dict[str, list[str]] = {}
+    for batch in in_batches(document_ids):
+        allowed = select(DocumentGrant).where(
+            DocumentGrant.document_id.in_(batch), DocumentGrant.effect == "allow"
+        )
+        for grant in session.scalars(allowed):
+            grants.setdefault(grant.document_id, []).append(grant.principal)
+    return grants
 
 
 # --- changing -------------------------------------------------------------------------------------
 
 
-def set_share(
-    parts: Parts,
-    person: Person,
-    scope: AccessScope,
-    corr: str,
-    document_id: str,
-    principal: str,
-    *,
-    shared: bool,
-) -> None:
-    """Share one's own document with a principal, or stop doing so; it bites at the next request."""
-    with parts.database.write() as session:
-        document = documents.get_own_document(session, scope, document_id, person.principal.principal_id)
+def set_share(change: Change, document_id: str, principal: str, *, shared: bool, effect: Effect) -> None:
+    """Add or remove one line of one's own document's access list; it bites at the next request.
+
+    Raises Conflict for a denial that would shut its owner out.
+    """
+    with change.of_access() as session:
+        document = documents.get_own_document(session, change.scope, document_id, change.principal_id)
         if shared:
-            sharing.share(session, document, principal)
+            sharing.share(session, document, principal, effect=effect)
+            sharing.refuse_lockout(session, document, change.person.principal)
         else:
-            sharing.unshare(session, document, principal)
-        event = EventType.FILE_SHARED if shared else EventType.FILE_UNSHARED
-        _record(session, parts, person, corr, event, document, with_whom=principal)
-    refresh_access(parts.database, parts.index, [document_id])
+            sharing.unshare(session, document, principal, effect=effect)
+        if effect == "deny":
+            change.record_file(
+                session, EventType.FILE_RESTRICTED, document, principal=principal, denied=shared
+            )
+        else:
+            event = EventType.FILE_SHARED if shared else EventType.FILE_UNSHARED
+            change.record_file(session, event, document, principal=principal)
+    refresh_access(change.parts.database, change.parts.index, [document_id])
 
 
-def delete(parts: Parts, person: Person, corr: str, document_id: str) -> Removed:
+def set_access(change: Change, document_id: str, wanted: Restriction) -> None:
+    """Replace the restriction of one's own document as a whole; its owner is always among `only`."""
+    if wanted.only is not None:
+        wanted = replace(wanted, only=wanted.only | {change.principal_id})
+    with change.of_access() as session:
+        document = documents.get_own_document(session, change.scope, document_id, change.principal_id)
+        sharing.restrict(session, document, wanted, change.person.principal)
+        change.record_file(session, EventType.FILE_RESTRICTED, document, **as_content(wanted))
+    refresh_access(change.parts.database, change.parts.index, [document_id])
+
+
+def as_content(wanted: Restriction) -> dict[str, Any]:
+    """Return a restriction as the record keeps it, encrypted."""
+    return {
+        "only": sorted(wanted.only) if wanted.only is not None else None,
+        "deny": sorted(wanted.deny),
+        "clearance": wanted.clearance,
+        "compartments": sorted(wanted.compartments),
+    }
+
+
+def delete(change: Change, document_id: str) -> Removed:
     """Remove one's own document from every store; it answers nothing from the first moment on."""
+    parts = change.parts
     with parts.database.write() as session:
-        document = documents.get_own_to_delete(session, document_id, person.principal.principal_id)
+        document = documents.get_own_to_delete(session, document_id, change.principal_id)
         document.deleted_at = document.deleted_at or now_ms()
-        _record(session, parts, person, corr, EventType.FILE_DELETED, document)
+        change.record_file(session, EventType.FILE_DELETED, document)
     return remove_document(parts.database, parts.index, parts.files, document_id)
 
 
@@ -218,25 +325,6 @@ def record_opened(
     actor = parts.ledger.identify(person.principal)
     what = Resource(kind, identifier, version_id)
     parts.ledger.record(Event(EventType.SOURCE_OPENED, Stage.SINGLE, corr, actor, res=what, outcome="ok"))
-
-
-def _record(
-    session: Session,
-    parts: Parts,
-    person: Person,
-    corr: str,
-    event_type: EventType,
-    document: Document,
-    *,
-    with_whom: str | None = None,
-) -> None:
-    actor = parts.ledger.actor_for(session, person.principal)
-    what = Resource("file", document.id, document.version_id)
-    authz = Authz("allow", POLICY, document.acl_epoch)
-    event = Event(event_type, Stage.SINGLE, corr, actor, res=what, authz=authz, outcome="ok")
-    # With whom is content, not an identifier of the log: it is encrypted, and can be erased.
-    content = json.dumps({"principal": with_whom}).encode() if with_whom else None
-    parts.ledger.record_in(session, event, content)
 
 
 def _too_large(limit: int) -> str:

@@ -26,6 +26,9 @@ MAX_FIELDS_BYTES: Final = 64 * 1024
 MAX_PARTS: Final = 64
 """An upload's form fields: how many at most, and how long all of them together."""
 HEAD_BYTES: Final = 8 * 1024
+MAX_NAME_CHARS: Final = 255
+MAX_ENDING_CHARS: Final = 20
+UNNAMED: Final = "unnamed"
 
 
 class Writer(Protocol):
@@ -152,15 +155,23 @@ class _Reader:
 
 
 def clean_filename(name: str) -> str:
-    """Return the last part of a client's path, without control characters, at most 255 characters."""
-    last = PurePosixPath(name.replace("\\", "/")).name
+    """Return a client's file name as it is kept; what holds no usable name becomes “unnamed”."""
+    return file_name_in(name) or UNNAMED
+
+
+def file_name_in(path: str) -> str:
+    """Return the last part of a client's path, of Unix or of Windows, as a file name; empty without one.
+
+    It has at most MAX_NAME_CHARS characters and keeps its ending; control and formatting characters, which
+    could turn the reading direction around, are gone; equal names are equal strings (Unicode NFC).
+    """
+    last = PurePosixPath(path.replace("\\", "/")).name
     visible = "".join(char for char in last if unicodedata.category(char)[0] != "C")
-    cleaned = re.sub(r"\s+", " ", visible).strip()
-    if not cleaned or cleaned in {".", ".."}:
-        return "unnamed"
+    cleaned = re.sub(r"\s+", " ", unicodedata.normalize("NFC", visible)).strip()
+    if cleaned in {".", ".."}:
+        return ""
+    if len(cleaned) <= MAX_NAME_CHARS:
+        return cleaned
     stem, dot, suffix = cleaned.rpartition(".")
-    return (
-        cleaned
-        if len(cleaned) <= 255
-        else (stem or cleaned)[: 255 - len(dot + suffix[:20])] + dot + suffix[:20]
-    )
+    ending = dot + suffix if stem and len(suffix) <= MAX_ENDING_CHARS else ""
+    return cleaned[: MAX_NAME_CHARS - len(ending)].rstrip() + ending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from random import randrange
 from typing import Any
 
 import httpx2
@@ -27,9 +28,10 @@ class World:
     auditor: Person
     policy: dict[str, Any]
 
-    def stranger(self) -> httpx2.Client:
-        """Return a client that nobody signed in; close it."""
-        return httpx2.Client(base_url=self.server.url, timeout=60)
+    def stranger(self, address: str | None = None) -> httpx2.Client:
+        """Return a client that nobody signed in, at an address nobody else has by default; close it."""
+        headers = {"x-forwarded-for": address or f"2001:db8:0:{randrange(2**16):x}::1"}
+        return httpx2.Client(base_url=self.server.url, timeout=60, headers=headers)
 
 
 def error_of(answer: httpx2.Response, status: int) -> dict[str, Any]:

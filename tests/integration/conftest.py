@@ -16,7 +16,8 @@ from tests.serving import finished_job, upload
 @pytest.fixture(scope="session")
 def world(make_server: Callable[..., PreloadedServer]) -> Iterator[World]:
     """Start one server, with a low limit for uploads so that going past it is cheap."""
-    server = make_server(upload_max_bytes=str(UPLOAD_LIMIT))
+    # Strangers come through a proxy, so that each has an address of its own to be held up at.
+    server = make_server(upload_max_bytes=str(UPLOAD_LIMIT), trusted_proxies='["127.0.0.1"]')
     server.start()
     ada, ben = server.person("Ada"), server.person("Ben")
     admin = server.person("Admin", [Role.ADMIN, Role.CURATOR, Role.EMPLOYEE])

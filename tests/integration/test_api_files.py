@@ -264,6 +264,10 @@ def test_a_broken_upload_gets_one_typed_error(world: World, kind: str) -> None:
         ("..", "unnamed"),
         ("new\nline\x1b[31m.md", "newline[31m.md"),
         ("a" * 400 + ".md", "a" * 252 + ".md"),
+        ("C:\\x", "x"),
+        ("gepj.\u202efdp.md", "gepj.fdp.md"),
+        ("Cafe\u0301.md", "Caf\u00e9.md"),
+        ("\u2066\u200b.\u200b.\u2069", "unnamed"),
     ],
 )
 def test_a_tricky_file_name_stays_a_name(world: World, sent: str, kept: str) -> None:
@@ -288,6 +292,90 @@ def test_a_share_with_nobody_refuses_the_upload(world: World) -> None:
     answer = world.ada.client.post("/v1/files", files=files, data={"share": "user:nobody"})
     assert error_of(answer, 400)["param"] == "principal"
     assert stored_files(world) == before
+
+
+# --- who may read one file ------------------------------------------------------------------------
+
+OPEN: dict[str, Any] = {"only": None, "deny": [], "clearance": 0, "compartments": []}
+
+
+def test_an_owner_sets_who_may_not_read_a_file(world: World) -> None:
+    """Hidden from Ben, by the denial, although everybody may read it. Visible to Ada and the auditor."""
+    text = markdown_of("Bees", ["The bees live on the roof."])
+    file = upload(world.ada.client, "bees.md", text, share="group:local:everyone")
+    path = f"/v1/files/{file['id']}"
+    assert world.ben.client.get(path).status_code == 200
+    answer = world.ada.client.put(f"{path}/access", json={**OPEN, "deny": [world.ben.principal]})
+    assert answer.status_code == 200
+    assert answer.json() == world.ada.client.get(f"{path}/access").json()
+    assert answer.json()["deny"] == [{"id": world.ben.principal, "label": "Ben"}]
+    statuses = [who.client.get(path).status_code for who in (world.ben, world.ada, world.auditor)]
+    assert statuses == [404, 200, 200]
+    assert world.ada.client.delete(f"{path}/shares/{world.ben.principal}?effect=deny").status_code == 204
+    assert world.ben.client.get(path).status_code == 200
+    assert world.ada.client.put(f"{path}/shares/{world.ben.principal}?effect=deny").status_code == 204
+    error_of(world.ben.client.get(path), 404)
+    mine = world.ada.client.get(path).json()
+    assert (mine["x_clearance"], mine["x_compartments"], mine["x_collection"]) == (0, [], None)
+    world.ada.client.delete(path)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({**OPEN, "deny": ["group:local:everyone"]}, 409),
+        ({**OPEN, "clearance": 1}, 409),
+        ({**OPEN, "compartments": ["board"]}, 409),
+        ({**OPEN, "only": []}, 409),
+        ({**OPEN, "clearance": 101}, 400),
+        ({**OPEN, "deny": ["user:nobody"]}, 400),
+        ({**OPEN, "deny": ["user:\x00"]}, 400),
+        ({**OPEN, "compartments": [" "]}, 400),
+        ({**OPEN, "denied": []}, 400),
+        ({"only": None, "deny": [], "clearance": 0}, 400),
+    ],
+)
+def test_a_restriction_that_is_wrong_changes_nothing(world: World, body: dict[str, Any], status: int) -> None:
+    """One typed error, whether it would shut the owner out, names nobody, or leaves a field out."""
+    path = f"/v1/files/{world.policy['id']}/access"
+    before = world.ada.client.get(path).json()
+    error_of(world.ada.client.put(path, json=body), status)
+    assert world.ada.client.get(path).json() == before
+
+
+def test_ten_thousand_lines_are_refused_at_once(world: World) -> None:
+    """One typed error within a second, although each line would be a look-up."""
+    path = f"/v1/files/{world.policy['id']}/access"
+    body = {**OPEN, "deny": [f"user:{number}" for number in range(10_000)]}
+    answer = world.ada.client.put(path, json=body)
+    assert error_of(answer, 400)["param"] == "deny"
+    assert answer.elapsed.total_seconds() < 1
+
+
+def test_a_file_in_a_collection_is_shared_by_the_collection_alone(world: World) -> None:
+    """`share` with `collection` is a conflict, and so is a later share; nothing is stored by the first."""
+    store = world.ada.client.post("/v1/vector_stores", json={"name": "Alone"}).json()["id"]
+    before, files = stored_files(world), {"file": ("alone.md", markdown_of("Alone", ["Alone."]))}
+    both = {"collection": store, "share": world.ben.principal}
+    assert error_of(world.ada.client.post("/v1/files", files=files, data=both), 409)["param"] == "share"
+    error_of(world.ada.client.post("/v1/files", files=files, data={"collection": "nowhere"}), 404)
+    assert stored_files(world) == before
+    file = upload(world.ada.client, "alone.md", files["file"][1], collection=store)
+    error_of(world.ada.client.put(f"/v1/files/{file['id']}/shares/{world.ben.principal}"), 409)
+    error_of(world.ben.client.get(f"/v1/files/{file['id']}"), 404)
+    world.ada.client.delete(f"/v1/files/{file['id']}")
+
+
+def test_a_page_of_files_begins_behind_a_file_that_one_may_read(world: World) -> None:
+    """Pages join without gap; behind somebody else's file, or none, there is no page."""
+    first = upload(world.ben.client, "first.md", markdown_of("First", ["First."]))
+    second = upload(world.ben.client, "second.md", markdown_of("Second", ["Second."]))
+    page = world.ben.client.get("/v1/files", params={"limit": 1}).json()
+    assert ([file["id"] for file in page["data"]], page["has_more"]) == ([second["id"]], True)
+    page = world.ben.client.get("/v1/files", params={"limit": 1, "after": second["id"]}).json()
+    assert [file["id"] for file in page["data"]] == [first["id"]]
+    for after in (world.policy["id"], "nowhere"):
+        error_of(world.ben.client.get("/v1/files", params={"after": after}), 404)
 
 
 # --- small ways -----------------------------------------------------------------------------------

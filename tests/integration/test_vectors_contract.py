@@ -16,6 +16,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ from infra.vectors import (
     connect_server,
     point_id,
 )
+from infra.vectors.index import payload_of
+from infra.vectors.readable import ReadableDocuments
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
@@ -267,6 +270,47 @@ def test_vectors_of_another_size_are_refused(index: VectorIndex) -> None:
 # --- access ---------------------------------------------------------------------------------------
 
 
+def test_a_collection_and_the_document_must_both_allow(index: VectorIndex) -> None:
+    """Both lists are needed: `shut`, `left` and `other` lack one and stay hidden, `open` is visible."""
+    everyone, nobody = frozenset({EVERYONE}), frozenset[str]()
+    index.upsert(
+        [
+            point("open", "torque", access=DocumentAccess(allow=everyone, within=everyone)),
+            point("shut", "torque", access=DocumentAccess(allow=nobody, within=everyone)),
+            point("left", "torque", access=DocumentAccess(allow=everyone, within=nobody)),
+            point("other", "torque", access=DocumentAccess(allow=everyone, within=frozenset({"group:x"}))),
+        ]
+    )
+    assert documents(index.search(scope(), EAST, "torque", 5)) == ["open"]
+    assert set(documents(index.search(scope(groups={"group:x"}), EAST, "torque", 5))) == {"open", "other"}
+
+
+def test_a_collection_may_let_in_by_another_group(index: VectorIndex) -> None:
+    """Document and collection may allow different groups: whoever is in both is let in, nobody else."""
+    access = DocumentAccess(allow=frozenset({"group:a"}), within=frozenset({"group:b"}))
+    index.upsert([point("d", access=access)])
+    assert documents(index.search(scope(groups={"group:a", "group:b"}), EAST, "", 5)) == ["d"]
+    assert index.search(scope(groups={"group:a"}), EAST, "", 5) == []
+    assert index.search(scope(groups={"group:b"}), EAST, "", 5) == []
+
+
+def test_a_point_without_a_collection_field_matches_nothing(
+    index: VectorIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A payload that lacks `within` hides its document from everybody; a complete one is found."""
+    index.upsert([point("complete")])
+    for adapter in ("edge", "server"):
+        monkeypatch.setattr(f"infra.vectors.{adapter}.payload_of", without_within)
+    index.upsert([point("lacking")])
+    assert index.count(document_id="lacking") == 1
+    assert documents(index.search(scope(), EAST, "", 5)) == ["complete"]
+
+
+def without_within(written: Point) -> dict[str, object]:
+    """Return a point's payload as something that knows no collections would write it."""
+    return {field: value for field, value in payload_of(written).items() if field != "within"}
+
+
 def test_a_document_without_allow_is_invisible(index: VectorIndex) -> None:
     """No access list means nobody: `secret` stays hidden, `open` stays visible."""
     index.upsert([point("secret", "torque", access=NOBODY), point("open", "torque")])
@@ -316,6 +360,43 @@ def test_an_overtaken_access_change_is_ignored(index: VectorIndex) -> None:
     assert documents(index.search(scope(), EAST, "", 5)) == ["a"]
 
 
+def test_many_documents_change_at_once(index: VectorIndex) -> None:
+    """One call closes 150 documents, opens 150 others and leaves what it does not name as it was."""
+    closing, opening = [f"c{n}" for n in range(150)], [f"o{n}" for n in range(150)]
+    index.upsert([point(document) for document in closing])
+    index.upsert([point(document, access=NOBODY) for document in [*opening, "unnamed"]])
+    index.upsert([point("overtaken", access=DocumentAccess(epoch=7))])
+    assert set(documents(index.search(scope(), EAST, "", 500))) == set(closing)
+    index.set_access(
+        {document: DocumentAccess(epoch=1) for document in closing}
+        | {document: replace(FOR_ALL, epoch=1) for document in [*opening, "overtaken"]}
+    )
+    assert set(documents(index.search(scope(), EAST, "", 500))) == set(opening)
+
+
+def test_changing_nothing_is_fine(index: VectorIndex) -> None:
+    """An empty set of changes leaves everything as it was."""
+    index.upsert([point("a")])
+    index.set_access({})
+    assert documents(index.search(scope(), EAST, "", 5)) == ["a"]
+
+
+def test_every_kind_of_write_shows_in_the_next_search(index: VectorIndex) -> None:
+    """What a scope may read is not remembered past a write: added, closed, replaced, deleted."""
+    index.upsert([point("a")])
+    assert documents(index.search(scope(), EAST, "", 5)) == ["a"]
+    index.upsert([point("b")])
+    assert set(documents(index.search(scope(), EAST, "", 5))) == {"a", "b"}
+    index.set_access({"a": DocumentAccess(epoch=1)})
+    assert documents(index.search(scope(), EAST, "", 5)) == ["b"]
+    index.upsert([point("b", access=NOBODY)])
+    assert index.search(scope(), EAST, "", 5) == []
+    index.upsert([point("c")])
+    assert documents(index.search(scope(), EAST, "", 5)) == ["c"]
+    index.delete_document("c")
+    assert index.search(scope(), EAST, "", 5) == []
+
+
 USERS = st.sampled_from(["ann", "bob"]) | st.text(max_size=5)
 PRINCIPALS = st.sampled_from(["user:ann", "user:bob", "group:a", "group:b", EVERYONE]) | st.text(max_size=5)
 COMPARTMENTS = st.frozensets(st.sampled_from(["x", "y", "z", ""]), max_size=3)
@@ -323,6 +404,7 @@ CLEARANCES = st.integers(-2, 3) | st.integers(-(2**31), 2**31 - 1)
 ACCESSES = st.builds(
     DocumentAccess,
     allow=st.frozensets(PRINCIPALS, max_size=3),
+    within=st.none() | st.frozensets(PRINCIPALS, max_size=3),
     deny=st.frozensets(PRINCIPALS, max_size=2) | st.just(frozenset[str]()),
     clearance=CLEARANCES,
     compartments=COMPARTMENTS,
@@ -549,6 +631,19 @@ def test_threads_write_and_search_together(tmp_path: Path) -> None:
         thread.join()
     assert failures == []
     assert index.count() == 40
+    index.close()
+
+
+def test_a_stale_list_of_readable_documents_reveals_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hits are held against the filter itself: with a list older than a write, `a` is hidden still."""
+    index = EdgeIndex(tmp_path, DIMENSIONS, "model")
+    index.upsert([point("a"), point("shared", dense=NORTH)])
+    assert documents(index.search(scope(), EAST, "", 5)) == ["a", "shared"]
+    monkeypatch.setattr(ReadableDocuments, "forget", lambda self: None)
+    index.set_access({"a": DocumentAccess(epoch=1)})
+    assert documents(index.search(scope(), EAST, "", 5)) == ["shared"]
     index.close()
 
 

@@ -2,7 +2,7 @@
 
 import { AnswerText, plainText } from "./answer-text.js";
 import { copyButton, el } from "./elements.js";
-import { plural } from "./words.js";
+import { plural, when } from "./words.js";
 
 export class Turn {
   /** What the model said, or the quotes where it said nothing; goes into the conversation's history. */
@@ -22,8 +22,9 @@ export class Turn {
   #parts;
 
   /**
-   * `actions` has `openSource(citation, button)`, `openReceipt(answer, button)`, `retry(turn)` and
-   * `announce(words)`, which a screen reader speaks when it is idle.
+   * `actions` has `openSource(citation, button)`, `openReceipt(answer, button)`, which may be missing where
+   * the person has no right to a receipt, `retry(turn)` and `announce(words)`, which a screen reader speaks
+   * when it is idle.
    */
   constructor(question, actions) {
     this.#question = question;
@@ -47,6 +48,19 @@ export class Turn {
     );
     this.#text = new AnswerText(this.#parts.answer, (n) => this.#citeButton(n));
     this.#timer = setInterval(() => this.#tick(), 1000);
+  }
+
+  /**
+   * Show a question with the answer that was kept, without asking again. `said` is null when none was kept,
+   * `{withheld}` with the words that stand in its place, or `{id, status, model, text, citations, at}`.
+   */
+  static kept(question, said, actions) {
+    // What was said some time ago is read, not announced.
+    const turn = new Turn(question, { ...actions, announce: () => {} });
+    if (said === null) turn.#replace(el("p", { class: "soft" }, "No answer was kept."));
+    else if (said.withheld) turn.#replace(el("p", { class: "withheld" }, said.withheld));
+    else turn.#replay(said);
+    return turn;
   }
 
   /** The question that was asked. */
@@ -84,6 +98,21 @@ export class Turn {
       el("div", { class: "outcome-actions" }, this.#receiptButton({ id: this.#answerId })),
     );
     this.#actions.announce("Stopped.");
+  }
+
+  #replace(words) {
+    this.finished = true;
+    this.#end();
+    this.#parts.answer.replaceChildren(words);
+  }
+
+  #replay({ id, status, model, text, citations, at }) {
+    if (!EMPTY_HANDED.has(status)) this.#takeCitations(citations);
+    // Every sentence that is released bears a mark; a text without any is the server's remark.
+    const written = MARK.test(text);
+    if (written) this.#takeText(text);
+    const quoted = !written || model === QUOTES;
+    this.#finish({ id, status, at, mode: quoted ? "quote" : "generated", message: written ? "" : text });
   }
 
   #takeCitations(citations) {
@@ -206,6 +235,7 @@ export class Turn {
         { class: "outcome-actions" },
         EMPTY_HANDED.has(answer.status) ? null : copyButton(this.#clipboardText(), "Copy answer", "quiet small"),
         this.#receiptButton(answer),
+        answer.at ? el("span", { class: "said-at" }, when(answer.at)) : null,
       ),
     );
     this.#actions.announce(`${outcome} ${note}`);
@@ -226,12 +256,13 @@ export class Turn {
   }
 
   #outcomeWords(answer, quotesOnly) {
-    if (quotesOnly && !EMPTY_HANDED.has(answer.status)) return "Quotes only.";
+    if (quotesOnly && !UNSAID.has(answer.status)) return "Quotes only.";
     return OUTCOMES[answer.status] ?? OUTCOMES.partial;
   }
 
   #note(answer) {
     if (EMPTY_HANDED.has(answer.status)) return "";
+    if (answer.status === INTERRUPTED) return "What stands above was checked; the rest was not written.";
     if (answer.mode === "quote") return answer.message || "Word for word from the documents.";
     const dropped = answer.dropped ?? this.#dropped;
     return dropped
@@ -240,7 +271,7 @@ export class Turn {
   }
 
   #receiptButton(answer) {
-    if (!answer.id) return null;
+    if (!answer.id || !this.#actions.openReceipt) return null;
     return el(
       "button",
       { type: "button", class: "quiet small", "aria-haspopup": "dialog", on: { click: (event) => this.#actions.openReceipt(answer, event.currentTarget) } },
@@ -255,10 +286,15 @@ export class Turn {
 }
 
 const WRITING = "the model is writing, each sentence is checked";
+const QUOTES = "strongroom-quote";
+const MARK = /\[\[\d+\]\]\(/;
+const INTERRUPTED = "interrupted";
 const EMPTY_HANDED = new Set(["abstained", "blocked"]);
+const UNSAID = new Set([...EMPTY_HANDED, INTERRUPTED]);
 const OUTCOMES = {
   answered: "Answered.",
   partial: "Partly answered.",
   abstained: "Nothing found.",
   blocked: "Not answered.",
+  interrupted: "Broken off.",
 };

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from infra import documents, sharing
 from infra.access import EVERYONE, Principal, Role, scope_of
 from infra.clock import new_id, now_ms
 from infra.database import Database
-from infra.database.tables import Base, Chunk, Document, User
+from infra.database.batches import in_batches
+from infra.database.tables import Base, Chunk, Document, DocumentGrant, DocumentVersion, Job, User
 from infra.errors import InvalidInput, NotFound
 from infra.keys import MasterKey, SealBroken
+from ingest import jobs
 
 ADA = Principal("ada", "user", frozenset({Role.EMPLOYEE}))
 BEN = Principal("ben", "user", frozenset({Role.ADMIN, Role.EMPLOYEE}))
@@ -167,3 +171,128 @@ def test_an_interrupted_deletion_can_be_repeated_by_its_owner(session: Session, 
     assert documents.get_own_to_delete(session, policy.id, "user:ada").id == policy.id
     with pytest.raises(NotFound):
         documents.get_own_to_delete(session, policy.id, "user:ben")
+
+
+# --- very many ------------------------------------------------------------------------------------
+
+MANY = 4_000
+VARIABLES = 1_200
+
+
+def test_more_documents_than_a_statement_takes_variables_are_listed(session: Session) -> None:
+    """Lists, versions, jobs and access are complete all the same; the limit is lowered to make that cheap."""
+    ids = [new_id() for _ in range(MANY)]
+    rows = [
+        {"id": id_, "owner": "user:ada", "name": "n", "inherits": False, "clearance": 0, "compartments": []}
+        | {"acl_epoch": 0, "indexed_epoch": 0, "created_at": number}
+        for number, id_ in enumerate(ids)
+    ]
+    session.execute(insert(Document), rows)
+    session.execute(
+        insert(DocumentGrant),
+        [{"document_id": id_, "principal": "user:ada", "effect": "allow"} for id_ in ids],
+    )
+    connection = session.connection().connection.dbapi_connection
+    assert isinstance(connection, sqlite3.Connection)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, VARIABLES)
+    newest = ids[-3:]
+    for number, id_ in enumerate(newest):
+        session.add(job_of(id_, created_at=number))
+    session.flush()
+    listed = [document.id for document in documents.list_documents(session, scope_of(ADA))]
+    assert listed == ids[::-1]
+    assert documents.list_documents(session, scope_of(BEN)) == []
+    assert documents.access_of(session, ids).keys() == set(ids)
+    assert documents.latest_versions(session, ids) == {}
+    assert jobs.latest_jobs(session, ids).keys() == set(newest)
+    shown = [job.document_id for job, _ in jobs.list_jobs(session, scope_of(ADA), active_only=False)]
+    assert shown == newest[::-1]
+
+
+def job_of(document_id: str, *, created_at: int) -> Job:
+    """Return a job as it is queued."""
+    return Job(
+        id=new_id(),
+        kind="ingest",
+        document_id=document_id,
+        state="queued",
+        stage="queued",
+        corr="corr",
+        created_at=created_at,
+        updated_at=created_at,
+    )
+
+
+def test_a_list_of_jobs_is_full_although_newer_ones_are_hidden(session: Session) -> None:
+    """Hidden from Ben: many new jobs, by a compartment that SQL does not see. Visible: all the others."""
+    for hidden in range(jobs.LISTED + 50):
+        document = documents.create_document(session, owner="user:ada", name=f"{hidden}.md")
+        sharing.share(session, document, "user:ben")
+        document.compartments = ["board"] if hidden % 2 else []
+        session.add(job_of(document.id, created_at=hidden))
+    session.flush()
+    shown = jobs.list_jobs(session, scope_of(BEN), active_only=True)
+    assert len(shown) == (jobs.LISTED + 50) // 2
+    assert all(document.compartments == [] for _, document in shown)
+
+
+def test_pages_follow_each_other_without_gap_or_repetition(session: Session) -> None:
+    """Whatever the page's size; hidden documents between take no place, also such as only `may_read` sees."""
+    mine = []
+    for number in range(12):
+        document = documents.create_document(session, owner="user:ada", name=f"{number}.md")
+        document.created_at = number // 2
+        document.compartments = ["board"] if number % 3 == 0 else []
+        mine.append(document)
+    session.flush()
+    wanted = [document.id for document in documents.list_documents(session, scope_of(ADA))]
+    assert len(wanted) == 8
+    for limit in (1, 3, 8, 20):
+        found: list[str] = []
+        more, after = True, None
+        while more:
+            page, more = documents.page_of_documents(session, scope_of(ADA), after=after, limit=limit)
+            assert len(page) == limit or not more
+            found += [document.id for document in page]
+            after = found[-1]
+        assert found == wanted
+
+
+def test_a_page_does_not_begin_behind_somebody_elses_document(session: Session, policy: Document) -> None:
+    """Hidden from Ben: where Ada's document would stand; it is like one that does not exist."""
+    for after in (policy.id, new_id()):
+        with pytest.raises(NotFound):
+            documents.page_of_documents(session, scope_of(BEN), after=after, limit=5)
+    assert documents.page_of_documents(session, scope_of(ADA), after=policy.id, limit=5) == ([], False)
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+def test_a_name_in_use_is_numbered(session: Session, policy: Document) -> None:
+    """As file managers do, before the ending; another owner's document of that name does not count."""
+    documents.create_document(session, owner="user:ben", name="policy (2).md")
+    second = documents.create_document(session, owner="user:ada", name="policy.md")
+    documents.settle_name(session, second)
+    third = documents.create_document(session, owner="user:ada", name="policy.md")
+    documents.settle_name(session, third)
+    assert [policy.name, second.name, third.name] == ["policy.md", "policy (2).md", "policy (3).md"]
+    plain = documents.create_document(session, owner="user:ada", name="100%_a")
+    documents.settle_name(session, plain)
+    assert plain.name == "100%_a"
+
+
+def test_the_newest_versions_come_at_once(session: Session, policy: Document) -> None:
+    """One for each document, the one with the highest number."""
+    add_version(session, policy, "Two.")
+    latest = documents.latest_version(session, policy.id)
+    assert isinstance(latest, DocumentVersion)
+    assert documents.latest_versions(session, [policy.id, new_id()]) == {policy.id: latest}
+    assert latest.number == 2
+
+
+def test_batches_are_everything_in_order() -> None:
+    """Nothing is left out at the seams."""
+    assert list(in_batches(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert list(in_batches(range(6), 3)) == [[0, 1, 2], [3, 4, 5]]
+    assert list(in_batches([])) == []

@@ -36,6 +36,21 @@ def _people() -> None:
         _reference("user_id", "users", table="identities"),
     )
     op.create_index("ix_identities_user_id", "identities", ["user_id"])
+    op.create_table(
+        "directory_records",
+        sa.Column("directory", sa.String(32), primary_key=True),
+        sa.Column("kind", sa.String(8), primary_key=True),
+        sa.Column("id", sa.String(160), primary_key=True),
+        sa.Column("unique_name", sa.String(255), nullable=True),
+        sa.Column("external_id", sa.String(255), nullable=True),
+        sa.Column("attributes", sa.JSON(), nullable=False),
+        sa.Column("created_at", BigInt, nullable=False),
+        sa.Column("changed_at", BigInt, nullable=False),
+        sa.Column("closed_at", BigInt, nullable=True),
+        sa.Column("deleted_at", BigInt, nullable=True),
+        sa.UniqueConstraint("directory", "kind", "unique_name", name="uq_directory_records_unique_name"),
+        sa.UniqueConstraint("directory", "kind", "external_id", name="uq_directory_records_external_id"),
+    )
     with op.batch_alter_table("groups") as groups:
         groups.add_column(sa.Column("directory", sa.String(32), nullable=False, server_default="local"))
         groups.drop_constraint("uq_groups_name", type_="unique")

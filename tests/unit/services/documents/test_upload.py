@@ -77,6 +77,11 @@ def test_a_field_is_bounded() -> None:
         ("..", "unnamed"),
         ("/", "unnamed"),
         (".hidden", ".hidden"),
+        ("..\\..\\boot.ini", "boot.ini"),
+        ("\u202e.\u202c.", "unnamed"),
+        ("a\u2028b\u00a0c.md", "a b c.md"),
+        ("u\u0308ber.md", "\u00fcber.md"),
+        ("\ud800.md", ".md"),
     ],
 )
 def test_a_name_is_a_name_and_no_path(sent: str, kept: str) -> None:
@@ -89,6 +94,14 @@ def test_a_long_name_keeps_its_ending() -> None:
     name = clean_filename("ä" * 600 + ".docx")
     assert len(name) == 255
     assert name.endswith(".docx")
+
+
+@pytest.mark.parametrize("name", ["word " * 200, "x" * 500 + "." + "y" * 30, "." + "z" * 300])
+def test_a_long_name_without_an_ending_is_cut(name: str) -> None:
+    """Nothing of it is said twice, and what remains is its beginning."""
+    cut = clean_filename(name)
+    assert len(cut) <= 255
+    assert name.startswith(cut)
 
 
 def test_the_number_of_parts_is_bounded() -> None:

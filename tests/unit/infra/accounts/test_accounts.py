@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
+from joining import PASSWORD, join
 from sqlalchemy.orm import Session
 
 from infra import accounts
-from infra.access import Role
+from infra.access import KeyScope, Role
 from infra.clock import now_ms
-from infra.database import Database
-from infra.database.tables import ApiKey, Base, Invitation, User, WebSession
+from infra.database.tables import ApiKey, Invitation, User, WebSession
 from infra.errors import Conflict, InvalidInput, NotAuthenticated, NotFound
-
-PASSWORD = "a long enough password"
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[Session]:
-    """One open transaction."""
-    database = Database(f"sqlite:///{tmp_path / 'accounts.sqlite3'}")
-    Base.metadata.create_all(database.engine)
-    with database.write() as opened:
-        yield opened
-    database.close()
-
-
-@pytest.fixture
-def ada(session: Session) -> User:
-    """Somebody who joined by an invitation."""
-    return join(session, "ada@example.org")
-
-
-def join(session: Session, email: str, *roles: Role) -> User:
-    """Accept a fresh invitation."""
-    token, _ = accounts.invite(session, roles or {Role.EMPLOYEE}, created_by=None)
-    hashed = accounts.hash_password(PASSWORD)
-    return accounts.accept_invitation(session, token, name="Ada", email=email, password_hash=hashed)
 
 
 def test_an_invitation_is_used_once_and_gives_its_roles(session: Session) -> None:
@@ -114,7 +86,7 @@ def test_a_session_ends_by_time_by_signing_out_and_with_its_account(session: Ses
     session.flush()
     found = accounts.principal_of_session(session, token)
     assert found is not None
-    assert (found.principal_id, found.auth_method) == (f"user:{ada.id}", "session")
+    assert (found.principal_id, found.auth_method) == (f"user:{ada.id}", "password")
     assert session.get(WebSession, token) is None
     row = session.get_one(WebSession, accounts.hash_secret(token))
     row.expires_at = now_ms()
@@ -186,3 +158,71 @@ def test_a_service_account_is_made_once(session: Session) -> None:
     account = accounts.ensure_service_account(session, "nightly")
     assert accounts.ensure_service_account(session, "nightly") is account
     assert (account.kind, account.roles, account.password_hash) == ("service", ["employee"], None)
+
+
+def test_a_session_says_how_its_person_signed_in(session: Session, ada: User) -> None:
+    """What the directory's sign-in was called is what the record will say."""
+    token = accounts.open_session(session, ada.id, hours=1, auth_method="oidc:corp")
+    session.flush()
+    found = accounts.principal_of_session(session, token)
+    assert found is not None
+    assert found.auth_method == "oidc:corp"
+
+
+def test_the_other_sessions_end_and_this_one_goes_on(session: Session, ada: User) -> None:
+    """Nobody else's session ends with them."""
+    ben = join(session, "ben@example.org")
+    here, there, bens = (accounts.open_session(session, who, hours=1) for who in (ada.id, ada.id, ben.id))
+    session.flush()
+    assert accounts.close_other_sessions(session, ada.id, accounts.hash_secret(here)) == 1
+    alive = [accounts.principal_of_session(session, token) is not None for token in (here, there, bens)]
+    assert alive == [True, False, True]
+    assert [row.token_hash for row in accounts.sessions_of(session, ada.id)] == [accounts.hash_secret(here)]
+
+
+def test_sessions_that_are_over_are_swept_at_the_next_sign_in(session: Session, ada: User) -> None:
+    """Their rows do not pile up."""
+    old = accounts.open_session(session, ada.id, hours=1)
+    session.flush()
+    session.get_one(WebSession, accounts.hash_secret(old)).expires_at = now_ms()
+    session.flush()
+    assert accounts.sessions_of(session, ada.id) == []
+    accounts.open_session(session, ada.id, hours=1)
+    session.flush()
+    session.expire_all()
+    assert session.get(WebSession, accounts.hash_secret(old)) is None
+
+
+def test_a_password_changes_once_for_what_was_verified(session: Session, ada: User) -> None:
+    """Every session ends; a second change that verified the old password comes too late."""
+    token = accounts.open_session(session, ada.id, hours=1)
+    session.flush()
+    verified_before = User(id=ada.id, password_hash=ada.password_hash)
+    accounts.change_password(session, ada, accounts.hash_password("another long password"))
+    assert accounts.principal_of_session(session, token) is None
+    assert accounts.sign_in(session, "ada@example.org", "another long password").id == ada.id
+    with pytest.raises(NotAuthenticated):
+        accounts.sign_in(session, "ada@example.org", PASSWORD)
+    with pytest.raises(NotAuthenticated):
+        accounts.check_unchanged(session, verified_before)
+    with pytest.raises(Conflict):
+        accounts.change_password(session, verified_before, "h")
+
+
+@pytest.mark.parametrize("scopes", [[], ["scim"], ["ask", "scim"]])
+def test_a_person_has_no_key_for_a_directory(session: Session, ada: User, scopes: list[KeyScope]) -> None:
+    """Nor a key for nothing."""
+    with pytest.raises(InvalidInput):
+        accounts.create_key(session, ada.id, "laptop", scopes=scopes)
+
+
+def test_a_directorys_key_is_for_scim_and_nothing_else(session: Session) -> None:
+    """Only a service account has one."""
+    service = accounts.ensure_service_account(session, "directory")
+    row, secret = accounts.create_key(session, service.id, "push", scopes=[KeyScope.SCIM])
+    session.flush()
+    found = accounts.principal_of_key(session, secret)
+    assert found is not None
+    assert (row.scopes, found.scopes) == (["scim"], {KeyScope.SCIM})
+    with pytest.raises(InvalidInput):
+        accounts.create_key(session, service.id, "push", scopes=[KeyScope.SCIM, KeyScope.ADMIN])

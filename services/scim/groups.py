@@ -1,0 +1,109 @@
+"""What a directory does with groups: each change and its record in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from scim2_models import ListResponse
+from sqlalchemy.orm import Session
+
+from infra.accounts import provisioning
+from infra.accounts.provisioning import MemberChange
+from infra.audit.leaf import EventType, Resource
+from infra.database.tables import DirectoryRecord
+from ingest.index import refresh_lagging
+from services.scim.caller import Directory
+from services.scim.filters import condition
+from services.scim.resources import (
+    Group,
+    known_group,
+    member_ids,
+    pushed_group,
+    read_new,
+    read_patched,
+    read_replacement,
+)
+
+
+def create_group(caller: Directory, body: Mapping[str, Any]) -> Group:
+    """Add a group and its members."""
+    wanted = read_new(Group, body)
+    pushed, members = pushed_group(wanted), member_ids(wanted)
+    with caller.parts.database.write() as session:
+        record = provisioning.add_group(session, caller.name, pushed)
+        change = provisioning.set_members(session, record, members)
+        what = Resource("group", provisioning.group_principal(caller.name, record.id))
+        caller.record(session, EventType.GROUP_CREATED, what, about=_about(change))
+        return _shown(session, caller, [record])[0]
+
+
+def get_group(caller: Directory, group_id: str) -> Group:
+    """Return one group of this directory; raises NotFound."""
+    with caller.parts.database.read() as session:
+        return _shown(session, caller, [provisioning.get_record(session, caller.name, "group", group_id)])[0]
+
+
+def list_groups(
+    caller: Directory, text: str | None, *, skip: int, limit: int, with_members: bool
+) -> ListResponse[Group]:
+    """Return a page of this directory's groups that match a filter; raises InvalidFilterException.
+
+    Directories that look a group up leave its members out, and large groups then cost nothing.
+    """
+    wanted = None if text is None else condition("group", caller.name, text)
+    with caller.parts.database.read() as session:
+        total, records = provisioning.find_records(
+            session, caller.name, "group", wanted, skip=skip, limit=limit
+        )
+        shown = _shown(session, caller, records, with_members=with_members)
+    return ListResponse[Group](
+        total_results=total, start_index=skip + 1, items_per_page=len(shown), resources=shown
+    )
+
+
+def replace_group(caller: Directory, group_id: str, body: Mapping[str, Any]) -> Group:
+    """Set a group's name and members."""
+    return _change(caller, group_id, lambda known: read_replacement(Group, body, known))
+
+
+def patch_group(caller: Directory, group_id: str, body: Mapping[str, Any]) -> Group:
+    """Rename a group, or put people into it and take them out; it bites at their next request."""
+    return _change(caller, group_id, lambda known: read_patched(Group, body, known))
+
+
+def delete_group(caller: Directory, group_id: str) -> None:
+    """Remove a group and everything that was shared with it."""
+    with caller.parts.database.write() as session:
+        record = provisioning.get_record(session, caller.name, "group", group_id, to_change=True)
+        provisioning.remove_group(session, record)
+        what = Resource("group", provisioning.group_principal(caller.name, group_id))
+        caller.record(session, EventType.GROUP_DELETED, what)
+    refresh_lagging(caller.parts.database, caller.parts.index)
+
+
+def _change(caller: Directory, group_id: str, apply: Callable[[Group], Group]) -> Group:
+    with caller.parts.database.write() as session:
+        record = provisioning.get_record(session, caller.name, "group", group_id, to_change=True)
+        wanted = apply(_shown(session, caller, [record])[0])
+        what = Resource("group", provisioning.group_principal(caller.name, group_id))
+        if provisioning.change_group(session, record, pushed_group(wanted)):
+            caller.record(session, EventType.DIRECTORY_CHANGED, what, "attributes")
+        change = provisioning.set_members(session, record, member_ids(wanted))
+        if change.added or change.removed:
+            caller.record(session, EventType.GROUP_CHANGED, what, "members", about=_about(change))
+        return _shown(session, caller, [record])[0]
+
+
+def _about(change: MemberChange) -> dict[str, list[str]] | None:
+    lines = {"added": sorted(change.added), "removed": sorted(change.removed)}
+    return {name: ids for name, ids in lines.items() if ids} or None
+
+
+def _shown(
+    session: Session, caller: Directory, records: Sequence[DirectoryRecord], *, with_members: bool = True
+) -> list[Group]:
+    session.flush()
+    ids = [record.id for record in records] if with_members else []
+    members = provisioning.members_pushed(session, caller.name, ids)
+    return [known_group(record, members.get(record.id, []), caller.base) for record in records]

@@ -1,0 +1,1 @@
+"""Search without an answer: passages, and titles while somebody types."""
