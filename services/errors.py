@@ -98,7 +98,8 @@ def install(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(RequestValidationError)
     async def _malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in {"body", "query", "path"})
+        # The first part says where it stood (body, query, path), the others name the field.
+        where = ".".join(str(part) for part in first["loc"][1:])
         if first["type"] == "json_invalid":
             return await answer(request, InvalidInput("The request body is not valid JSON."))
         message = f"{where}: {first['msg']}" if where else str(first["msg"])

@@ -181,7 +181,8 @@ class EdgeIndex:
         return [meaning, by_words]
 
     def _documents_meeting(self, wanted: conditions.Conditions) -> frozenset[str]:
-        # The counts are approximate, and not looked at: which values there are is exact.
+        # Exact counts take seven times as long, and only the values matter; a value whose points are gone
+        # may be among them, and finds nothing.
         request = self._engine.FacetRequest(
             key="document_id", limit=FACET_LIMIT, exact=False, filter=_edge_filter(wanted)
         )

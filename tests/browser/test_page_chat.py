@@ -227,3 +227,71 @@ def test_a_source_of_somebody_else_looks_like_none(
         expect(stranger.get_by_role("heading", level=1)).to_have_text("This source is not here")
         shown.append(stranger.locator("main").inner_text())
     assert shown[0] == shown[1]
+
+
+# --- suggestions ----------------------------------------------------------------------------------
+
+
+def test_a_suggestion_becomes_the_beginning_of_a_question(page: Page, handbook: str) -> None:
+    """Choosing a title writes the first words, with the cursor behind them, and asks nothing yet."""
+    page.goto("/")
+    page.get_by_role("group", name="Ask about").get_by_role("button", name="Visitors").click()
+    question = page.get_by_label("Your question")
+    expect(question).to_be_focused()
+    page.keyboard.type("badges?")
+    expect(question).to_have_value("What does “Visitors” say about badges?")
+    expect(page.locator("#suggestions button")).to_have_count(0)
+    expect(page.get_by_role("article")).to_have_count(0)
+
+
+def test_suggestions_follow_what_is_typed(page: Page, handbook: str) -> None:
+    """Short words narrow the titles; a longer text has none, and an empty box has them again."""
+    page.goto("/")
+    chips = page.locator("#suggestions button")
+    expect(chips).to_have_text(["Visitors", handbook])
+    question = page.get_by_label("Your question")
+    question.press_sequentially("Vis")
+    expect(chips).to_have_text(["Visitors"])
+    question.press_sequentially("itors who come without a badge")
+    expect(chips).to_have_count(0)
+    question.fill("")
+    expect(chips).to_have_text(["Visitors", handbook])
+
+
+def test_suggestions_show_only_what_one_may_read(
+    new_context: Callable[..., BrowserContext], make_account: Callable[..., Account], handbook: str
+) -> None:
+    """An employee is offered the document of everyone's, and never the administrator's own."""
+    other = make_account(Role.EMPLOYEE, name="Katherine Johnson")
+    page = new_context(storage_state=other.cookies).new_page()
+    page.goto("/")
+    expect(page.locator("#suggestions button")).to_have_text(["Visitors"])
+
+
+def test_at_most_five_are_shown_and_nothing_moves(page: Page, handbook: str) -> None:
+    """However many titles there are, one row or two, the welcome stays where it was without any."""
+    titles: list[str] = []
+
+    def answer(route: Route) -> None:
+        data = [{"object": "suggestion", "text": text, "file": {}} for text in titles]
+        route.fulfill(json={"object": "list", "data": data})
+
+    page.route("**/v1/suggestions?**", answer)
+    places = []
+    for many in ([], ["Leave"], [f"A rather long title of document number {n}" for n in range(8)]):
+        titles[:] = many
+        page.goto("/")
+        page.wait_for_load_state("networkidle")
+        expect(page.locator("#suggestions button")).to_have_count(min(5, len(many)))
+        places.append(page.locator("#welcome-title").bounding_box())
+    assert places[0] == places[1] == places[2]
+    expect(page.locator("#suggestions-title")).to_be_visible()
+
+
+def test_the_page_works_without_suggestions(page: Page, handbook: str) -> None:
+    """A failure to fetch them shows nothing at all."""
+    page.route("**/v1/suggestions?**", lambda route: route.fulfill(status=503, json={}))
+    page.goto("/")
+    page.wait_for_load_state("networkidle")
+    expect(page.locator("#suggestions-title")).to_be_hidden()
+    expect(page.get_by_role("alert")).to_have_count(0)

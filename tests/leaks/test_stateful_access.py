@@ -249,16 +249,17 @@ class Archive(RuleBasedStateMachine):
 
     @rule(person=people, data=st.data())
     def open_by_id(self, person: str, data: st.DataObject) -> None:
-        """Open a document and a citation that once existed, whatever became of them."""
+        """Open citations and a document that once existed, whatever became of them."""
+        readable = self.readable(person)
+        theirs = {passage for passage, (document, _) in self.passages.items() if document in readable}
+        assert {passage.id for passage in self.world.opened(person, list(self.passages))} == theirs
         passage = data.draw(st.sampled_from(sorted(self.passages)))
         document, version = self.passages[passage]
-        theirs = document in self.readable(person)
-        current = theirs and version == self.versions[document]
-        assert [p.id for p in self.world.opened(person, [passage])] == [passage] * theirs
         scope = self.world.scope(person)
+        current = passage in theirs and version == self.versions[document]
         assert self.world.retriever.may_still_read(scope, [passage]) == current
         with self.world.database.read() as session:
-            if theirs:
+            if document in readable:
                 assert documents.get_document(session, scope, document).id == document
             else:
                 with pytest.raises(NotFound):
