@@ -18,6 +18,7 @@ from typing import Final
 
 import anyio
 import httpx2
+from starlette.types import ASGIApp
 
 from infra.errors import AddressRefused
 
@@ -71,6 +72,17 @@ def private_sync_client(
     """Return the blocking twin of `private_client`."""
     return httpx2.Client(
         transport=PrivateTransport(allowed_hosts, ca_file=ca_file), timeout=timeout_s, trust_env=False
+    )
+
+
+def in_process_client(app: ASGIApp, *, timeout_s: float = 30.0) -> httpx2.AsyncClient:
+    """Return a client whose requests go to `app` in this process, and over no network at all.
+
+    They pass its middleware like any other; a failure of the application is an answer with status 500.
+    """
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    return httpx2.AsyncClient(
+        transport=transport, base_url="http://127.0.0.1", timeout=timeout_s, trust_env=False
     )
 
 

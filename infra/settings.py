@@ -121,6 +121,9 @@ class Settings(BaseSettings):
     audit_timeout_s: float = Field(
         2.0, gt=0, description="Longest wait for the ledger before refusing, in seconds."
     )
+    leak_test_hour: int = Field(
+        3, ge=0, le=23, description="Hour of the night's leak test, 0 to 23, in the server's local time."
+    )
 
     oidc: list[OidcProvider] = Field(
         default_factory=list, description="OpenID Connect providers that people sign in with, as JSON."

@@ -25,6 +25,8 @@ from ingest.parse.limits import ParseLimits
 from ingest.worker import EmbeddedWorker
 from services import errors, health
 from services.access import endpoints as access_endpoints
+from services.access import leak_endpoints
+from services.access.leak_test.schedule import LeakTests
 from services.accounts import endpoints as account_endpoints
 from services.accounts.directories import Directories
 from services.audit import endpoints as audit_endpoints
@@ -57,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         # The stock pages load from a public CDN; ours is at /api-docs.
         docs_url=None,
         redoc_url=None,
+        responses=errors.DOCUMENTED,
         lifespan=_lifespan(settings, Directories(settings)),
     )
     for endpoints in (
@@ -73,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         audit_endpoints,
         search_endpoints,
         access_endpoints,
+        leak_endpoints,
         scim_endpoints,
     ):
         app.include_router(endpoints.router)
@@ -114,9 +118,13 @@ async def _running(
     await anyio.to_thread.run_sync(warm_up, stores.embedder)
     _record(stores, EventType.SERVER_START)
     install_tripwire(lambda kind, target: _tripped(stores, kind, target), allowed_hosts=settings.model_hosts)
+    leak_tests = LeakTests(app, app.state.parts)
+    app.state.leak_tests = leak_tests
+    await leak_tests.start()
     try:
         yield
     finally:
+        await leak_tests.stop()
         await anyio.to_thread.run_sync(worker.stop if worker else relay.stop)
         await model.close()
         await anyio.to_thread.run_sync(model.stop)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from infra.errors import (
@@ -52,6 +53,29 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong; `code` is stable, `param` names the offending field, `hint` says what helps."""
+
+    message: str
+    type: str
+    code: str
+    param: str | None
+    hint: str | None
+
+
+class ErrorEnvelope(BaseModel):
+    """The OpenAI error envelope, with our hint beside the rest; `envelope` writes it."""
+
+    error: ErrorDetail
+
+
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": ErrorEnvelope, "description": "Refused: `code` says why."},
+    "5XX": {"model": ErrorEnvelope, "description": "Failed, or a part of the server is not there just now."},
+}
+"""What the OpenAPI document says of the failures of every operation."""
 
 
 def envelope(error: StrongroomError) -> dict[str, Any]:

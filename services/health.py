@@ -17,7 +17,9 @@ def healthz() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz")
+@router.get(
+    "/readyz", responses={503: {"description": "Not yet, or no longer: the same, with what is missing."}}
+)
 def readyz(parts: PartsDep, response: Response) -> dict[str, Any]:
     """Say whether record, index and model are there; without a model, quotes still work."""
     ledger, index = parts.ledger.healthy(), parts.index.healthy()

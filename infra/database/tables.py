@@ -33,6 +33,8 @@ class User(Base):
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     kind: Mapped[str] = mapped_column(String(16))
     email: Mapped[str | None] = mapped_column(String(320), unique=True)
+    # An administrator or a directory stated the address; otherwise its owner only says that it is theirs.
+    email_vouched: Mapped[bool] = mapped_column(default=False)
     name: Mapped[str] = mapped_column(String(200))
     password_hash: Mapped[str | None] = mapped_column(String(255))
     roles: Mapped[list[str]] = mapped_column(JSON)
@@ -141,6 +143,8 @@ class ApiKey(Base):
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(200))
     scopes: Mapped[list[str]] = mapped_column(JSON)
+    # Who was shown the secret, where that is not the account's own person.
+    created_by: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[int] = mapped_column(BigInt)
     expires_at: Mapped[int | None] = mapped_column(BigInt)
     revoked_at: Mapped[int | None] = mapped_column(BigInt)
@@ -152,6 +156,8 @@ class Invitation(Base):
     __tablename__ = "invitations"
     token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
     roles: Mapped[list[str]] = mapped_column(JSON)
+    # The one address that it is for, when whoever made it named one.
+    email: Mapped[str | None] = mapped_column(String(320))
     created_by: Mapped[str | None] = mapped_column(String(36))
     created_at: Mapped[int] = mapped_column(BigInt)
     expires_at: Mapped[int] = mapped_column(BigInt)

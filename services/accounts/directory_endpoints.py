@@ -52,7 +52,7 @@ def list_directories(parts: PartsDep) -> dict[str, Any]:
 # --- the way there --------------------------------------------------------------------------------
 
 
-@router.get("/directories/{name}/sign-in", status_code=303)
+@router.get("/directories/{name}/sign-in", status_code=303, response_class=Response)
 def begin_sign_in(
     name: str,
     request: Request,
@@ -106,7 +106,14 @@ def _flow_key(parts: Parts) -> bytes:
 # --- the way back ---------------------------------------------------------------------------------
 
 
-@router.get("/directories/{name}/callback")
+@router.get(
+    "/directories/{name}/callback",
+    response_class=Response,
+    responses={
+        200: {"description": "Signed in; the page leads on.", "content": {"text/html": {}}},
+        303: {"description": "Not signed in; back to the sign-in page."},
+    },
+)
 def finish_sign_in(
     name: str,
     request: Request,

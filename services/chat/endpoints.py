@@ -40,7 +40,12 @@ def list_models(_person: CurrentPerson) -> dict[str, Any]:
     return {"object": "list", "data": data}
 
 
-@router.post("/chat/completions", response_model=None)
+@router.post(
+    "/chat/completions",
+    response_model=None,
+    # With `stream`, the answer comes as events.
+    responses={200: {"content": {"text/event-stream": {}}}},
+)
 async def create_chat_completion(
     body: ChatRequest, request: Request, parts: PartsDep, person: CurrentPerson, corr: RequestId
 ) -> dict[str, Any] | Response:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from infra.errors import StrongroomError
 from services.cli.flags import DataDir, Json, Key, Url
 
 access = typer.Typer(help="Who may read what.", no_args_is_help=True)
@@ -66,3 +67,24 @@ def explain_access(
 
     with connect(load_settings(data_dir=data_dir, url=url), api_key=api_key) as connection:
         explain(connection, user, document, as_json=as_json)
+
+
+@access.command("leak-test")
+def leak_test(url: Url = None, api_key: Key = None, data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Plant canaries, ask for them in every role through every interface, and name each leak.
+
+    It needs an administrator's key with the scope admin. Exit code: 0 no leak, 1 a leak, 2 nothing proved.
+    """
+    from services.cli.access_leak_test import NOTHING_PROVED
+    from services.cli.access_leak_test import leak_test as run_leak_test
+    from services.cli.configuration import load_settings
+    from services.cli.connection import connect
+    from services.cli.terminal import print_error
+
+    try:
+        with connect(load_settings(data_dir=data_dir, url=url), api_key=api_key) as connection:
+            code = run_leak_test(connection, as_json=as_json)
+    except StrongroomError as error:
+        print_error(error)
+        code = NOTHING_PROVED
+    raise typer.Exit(code)

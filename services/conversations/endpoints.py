@@ -81,7 +81,11 @@ def list_items(
     return _list(items, opened.has_more)
 
 
-@router.get("/{conversation_id}/export", response_class=Response)
+@router.get(
+    "/{conversation_id}/export",
+    response_class=Response,
+    responses={200: {"content": {"text/markdown": {}}}},
+)
 def export_conversation(
     conversation_id: str,
     request: Request,

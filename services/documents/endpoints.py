@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
@@ -90,7 +90,11 @@ def delete_file(file_id: str, parts: PartsDep, person: CurrentPerson, corr: Requ
     return {"id": file_id, "object": "file", "deleted": True, "x_removed": removed.as_dict()}
 
 
-@router.get("/{file_id}/content")
+@router.get(
+    "/{file_id}/content",
+    response_class=Response,
+    responses={200: {"content": {"application/octet-stream": {}}}},
+)
 def get_content(
     file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> StreamingResponse:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import anyio
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from sqlalchemy.orm import Session
 from sse_starlette import EventSourceResponse
 
@@ -56,7 +56,9 @@ def retry_job(job_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope)
     return answer
 
 
-@router.get("/{job_id}/events")
+@router.get(
+    "/{job_id}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}}
+)
 async def follow_job(job_id: str, parts: PartsDep, scope: Scope) -> EventSourceResponse:
     """Stream the job at every change, until it has ended."""
     first = await anyio.to_thread.run_sync(_read, parts, scope, job_id)

@@ -59,7 +59,9 @@ def get_source(
     }
 
 
-@router.get("/{citation_id}/page.png", response_class=Response)
+@router.get(
+    "/{citation_id}/page.png", response_class=Response, responses={200: {"content": {"image/png": {}}}}
+)
 async def get_page_image(
     citation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> Response:

@@ -17,6 +17,27 @@ from services.errors import status_of
 from services.refusals import put_on_record
 
 MEDIA_TYPE: Final = "application/scim+json"
+DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "description": "Refused or failed, as a SCIM error (RFC 7644, section 3.12).",
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {
+                    "type": "object",
+                    "required": ["schemas", "status"],
+                    "properties": {
+                        "schemas": {"const": ["urn:ietf:params:scim:api:messages:2.0:Error"]},
+                        "status": {"type": "string"},
+                        "scimType": {"type": "string"},
+                        "detail": {"type": "string"},
+                    },
+                }
+            }
+        },
+    }
+    for status in ("4XX", "5XX")
+}
+"""What the OpenAPI document says of the failures of every operation here."""
 _Refusal: TypeAlias = StrongroomError | SCIMException | RequestValidationError | HTTPException
 _SCIM_TYPES: Final[dict[type[StrongroomError], str]] = {
     InvalidInput: "invalidValue",

@@ -25,11 +25,17 @@ from starlette.routing import Match
 
 from infra.errors import NotFound
 from services.scim import groups, people
-from services.scim.answers import ScimResponse, ScimRoute
+from services.scim.answers import DOCUMENTED, ScimResponse, ScimRoute
 from services.scim.caller import PREFIX, Caller, Directory
 from services.scim.resources import MAX_RESULTS, SERVICE, Group, User
 
-router = APIRouter(prefix=PREFIX, tags=["scim"], route_class=ScimRoute, default_response_class=ScimResponse)
+router = APIRouter(
+    prefix=PREFIX,
+    tags=["scim"],
+    route_class=ScimRoute,
+    default_response_class=ScimResponse,
+    responses=DOCUMENTED,
+)
 _LARGEST: Final = 2**31 - 1
 _NOT_HERE: Final = {"Me", "Bulk", ".search"}
 

@@ -139,6 +139,54 @@ def test_an_answer_with_its_source_is_readable(
     assert page.evaluate(LOW_CONTRAST) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_dialogs_about_people_have_names_and_contrast(
+    new_context: Callable[..., BrowserContext], chief: Account, auditor: Account, scheme: str
+) -> None:
+    """An account, one's own, a new key and the question before a group ends are held to the same."""
+    page = new_context(storage_state=chief.cookies, color_scheme=scheme).new_page()
+    _settle(page, "/people")
+    page.get_by_label("New group").fill(f"Group in {scheme}")
+    page.get_by_role("button", name="Create group").click()
+    page.get_by_label("New program").fill(f"Program in {scheme}")
+    page.get_by_role("button", name="Create account").click()
+    for opener in (
+        auditor.name,
+        chief.name,
+        f"New key for Program in {scheme}",
+        f"Delete Group in {scheme}",
+    ):
+        page.get_by_role("button", name=opener, exact=True).click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        assert _nameless(page) == [], opener
+        assert page.evaluate(LOW_CONTRAST) == [], opener
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_an_account_is_changed_by_keyboard_on_a_narrow_screen(
+    new_context: Callable[..., BrowserContext], chief: Account, auditor: Account
+) -> None:
+    """Tab reaches a row, its dialog and its button to save; nothing scrolls sideways at 320 pixels."""
+    page = new_context(storage_state=chief.cookies, viewport={"width": 320, "height": 640}).new_page()
+    _settle(page, "/people")
+    identity = page.get_by_role("button", name=auditor.name, exact=True).get_attribute("data-account")
+    _tab_to(page, f"tr [data-account='{identity}']")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog", name=auditor.name)
+    expect(dialog.get_by_role("heading", name=auditor.name)).to_be_focused()
+    assert dialog.evaluate("(dialog) => dialog.scrollWidth <= dialog.clientWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    _tab_to(page, "#clearance")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("7")
+    _tab_to(page, "#account-form [type=submit]")
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator(f"tr [data-account='{identity}']")).to_be_focused()
+    expect(page.locator("#announcer")).to_have_text(f"What {auditor.name} may do is saved.")
+
+
 def test_the_contrast_check_sees_pale_text(page: Page) -> None:
     """The check itself works: grey on white is reported."""
     _settle(page, "/account")

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from browser_acts import LEAVE, Account, ask
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
@@ -268,8 +269,10 @@ def test_suggestions_show_only_what_one_may_read(
     expect(page.locator("#suggestions button")).to_have_text(["Visitors"])
 
 
-def test_at_most_five_are_shown_and_nothing_moves(page: Page, handbook: str) -> None:
+@pytest.mark.parametrize("width", [1280, 700, 320])
+def test_at_most_five_are_shown_and_nothing_moves(page: Page, handbook: str, width: int) -> None:
     """However many titles there are, one row or two, the welcome stays where it was without any."""
+    page.set_viewport_size({"width": width, "height": 800})
     titles: list[str] = []
 
     def answer(route: Route) -> None:

@@ -142,6 +142,38 @@ def test_a_question_without_answer_stays_one(page: Page, handbook: str) -> None:
     expect(turn.locator(".quote-card")).to_have_count(0)
 
 
+def test_written_answers_are_drawn_as_when_they_were_released(page: Page, handbook: str) -> None:
+    """Marks become buttons, foreign links stay text, and an answer that broke off says so."""
+    address = _keep(page, ABOUT_LEAVE)
+    citation = {
+        "n": 1,
+        "id": "c1",
+        "quote": LEAVE,
+        "place": "page 2",
+        "span": [0, 5],
+        "shown": True,
+        "file": {"id": "f", "name": handbook},
+    }
+    text = "Eight days [[1]](http://here.invalid/sources/c1). [here](https://elsewhere.invalid/)"
+    asked = {"id": "m_1", "type": "message", "role": "user", "content": [{"text": "How many days?"}]}
+    said = {
+        "id": "m_2",
+        "type": "message",
+        "role": "assistant",
+        "x_created_at": 1_795_334_041,
+        "content": [{"text": text}],
+        "x_citations": [citation],
+        "x_answer": {"id": "a", "model": "strongroom", "status": "interrupted"},
+    }
+    page.route("**/items?**", lambda route: route.fulfill(json={"data": [said, asked], "has_more": False}))
+    _settle(page, address)
+    answer = _answer(page, "How many days?")
+    expect(answer.get_by_role("button", name=f"Source 1: {handbook}, page 2")).to_be_visible()
+    expect(answer.locator(".answer")).to_contain_text("[here](https://elsewhere.invalid/)")
+    expect(answer.locator("a")).to_have_count(0)
+    expect(answer.locator(".outcome")).to_contain_text("Broken off.")
+
+
 def test_earlier_questions_come_when_asked_for(page: Page, handbook: str) -> None:
     """A long conversation opens at its end; the rest is fetched page by page, in order, without gaps."""
     questions = [ABOUT_LEAVE, ABOUT_BADGES, "When may leave be carried over?"]
@@ -328,7 +360,7 @@ def test_the_list_works_by_keyboard_and_folds_away(page: Page, handbook: str) ->
 def test_the_list_is_modal_on_a_phone_and_gives_way(
     new_context: Callable[..., BrowserContext], chief: Account, handbook: str
 ) -> None:
-    """On a narrow screen it covers the chat; choosing a conversation closes it, and nothing scrolls sideways."""
+    """On a narrow screen it covers the chat until one is chosen; nothing scrolls sideways."""
     page = new_context(storage_state=chief.cookies, viewport=PHONE).new_page()
     _keep(page, ABOUT_LEAVE)
     _settle(page)
@@ -344,7 +376,7 @@ def test_the_list_is_modal_on_a_phone_and_gives_way(
 def test_a_source_and_the_list_share_the_width(
     new_context: Callable[..., BrowserContext], chief: Account, handbook: str
 ) -> None:
-    """Both stand beside the chat where there is room; where there is not, the one that was there first goes."""
+    """Both stand beside the chat where there is room; elsewhere the earlier one goes."""
     page = new_context(storage_state=chief.cookies, viewport={"width": 1440, "height": 900}).new_page()
     _keep(page, ABOUT_LEAVE)
     listed, source = _list_of(page), page.locator("#source-panel")

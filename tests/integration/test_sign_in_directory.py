@@ -402,7 +402,9 @@ def test_a_sign_in_without_groups_undoes_no_push(house):
     assert browser.can_read(file)
 
 
-@pytest.mark.parametrize("after", ["https://evil.example/", "//evil.example", "/\\evil.example", "/" + "x" * 3000])
+@pytest.mark.parametrize(
+    "after", ["https://evil.example/", "//evil.example", "/\\evil.example", "/" + "x" * 3000]
+)
 def test_nobody_is_led_elsewhere(house, after):
     """A `next` that leads to another site, or goes on for ever, leads to the start page."""
     browser = house.browser()

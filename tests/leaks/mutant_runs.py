@@ -16,12 +16,14 @@ from typing import Final
 import pytest
 
 FOLDER: Final = "tests/leaks"
-PRELOADED: Final = ("agents.answer", "hypothesis.stateful", "ingest.index", "infra.accounts", "qdrant_edge")
+PRELOADED: Final = (
+    *("agents.answer", "hypothesis.stateful", "infra.database.migrate", "ingest.index", "qdrant_edge"),
+    *("tests.made_documents", "tests.preloaded"),
+)
 OPTIONS: Final = (
-    *("-q", "-x", "--no-cov", "-p", "no:randomly", "-p", "no:cacheprovider", "-p", "tests.leaks.mutations"),
-    *("--leak-steps", "150", "--leak-seed", "1"),
-    # Preloaded libraries bring plugins of their own, whose assertions nobody needs to read.
-    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+    # Loading every installed plugin would take longer than a test; pyproject.toml has settings of this one.
+    *("--disable-plugin-autoload", "-p", "pytest_timeout", "-p", "tests.leaks.mutations"),
+    *("-q", "-x", "-p", "no:cacheprovider", "--leak-steps", "150", "--leak-seed", "1"),
 )
 
 
@@ -40,9 +42,8 @@ def _run(mutant: str | None, tests: list[str]) -> tuple[int, str]:
         if child == 0:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
-            status = pytest.main([*OPTIONS, *chosen, *(f"{FOLDER}/{test}" for test in tests)])
-            sys.stdout.flush()
-            os._exit(status)
+            # The child ends here, and clears away what its worlds left.
+            sys.exit(pytest.main([*OPTIONS, *chosen, *(f"{FOLDER}/{test}" for test in tests)]))
         _, ended = os.waitpid(child, 0)
         output.seek(0)
         return os.waitstatus_to_exitcode(ended), output.read()

@@ -24,8 +24,8 @@ pytestmark = pytest.mark.timeout(TIME_S)
 
 KILLED_BY: Final = {
     "filter": f"{WORLDS}test_a_hidden_document_changes_nothing[no grant]",
-    "filter-within": f"{GATES}test_the_filter_alone[within-cleared for nothing]",
-    "filter-deny": f"{GATES}test_the_filter_alone[deny-cleared for nothing]",
+    "filter-within": f"{GATES}test_the_filter_alone[within]",
+    "filter-deny": f"{GATES}test_the_filter_alone[deny]",
     "re-check": STATEFUL,
     "re-check-sql": STATEFUL,
     "re-check-decision": f"{GATES}test_the_decision_alone[compartments]",

@@ -26,6 +26,8 @@ export class KeptTurns {
   /** Fetch and draw the newest turns; throws what the server refuses with. */
   async show(signal) {
     await this.#fetch(signal);
+    // Whoever has gone elsewhere meanwhile must not find these turns there.
+    signal.throwIfAborted();
     this.#draw();
   }
 

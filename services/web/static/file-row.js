@@ -1,6 +1,7 @@
 // One document in the list, from the moment its upload starts. Built once and then only changed, so that
 // progress never takes the focus away from a button.
 
+import { labelWords, sharedWords } from "./access-words.js";
 import { el } from "./elements.js";
 import { day, jobStage, plural, size } from "./words.js";
 
@@ -12,6 +13,7 @@ export class FileRow {
   job = null;
 
   #actions;
+  #aim;
   #parts = {
     title: el("h3", { class: "row-title", dir: "auto" }),
     facts: el("p", { class: "row-facts" }),
@@ -22,10 +24,15 @@ export class FileRow {
   };
   #shown = "";
 
-  /** `actions`: share(row), remove(row), cancel(row), retry(row), dismiss(row). */
-  constructor(name, actions) {
+  /**
+   * `actions`: download(row, event), share(row), move(row), remove(row), cancel(row), retry(row), dismiss(row), and
+   * governs(collectionId), which says whether the person owns that collection. `aim` is the id of the collection
+   * that a file which is still being sent goes into.
+   */
+  constructor(name, actions, aim = null) {
     this.name = name;
     this.#actions = actions;
+    this.#aim = aim;
     const { title, facts, buttons, words, bar, problem } = this.#parts;
     title.textContent = name;
     bar.setAttribute("aria-label", `Progress of ${name}`);
@@ -37,26 +44,36 @@ export class FileRow {
     return `${this.name} ${this.file?.x_owner?.label ?? ""}`.toLowerCase();
   }
 
+  /** The id of the collection that it stands in, or will; null for none. */
+  get collectionId() {
+    return this.file ? (this.file.x_collection?.id ?? null) : this.#aim;
+  }
+
   /** Show that `sent` of `total` bytes have left; all of them may still have to be checked. */
   sending(sent, total) {
     this.#progress(sent < total ? `Sending · ${size(sent)} of ${size(total)}` : "Sent; being checked and encrypted", sent, total);
-    this.#buttons("sending", ["cancel"]);
+    this.#buttons(["cancel"]);
   }
 
   /** Show that the upload waits for others. */
   waiting() {
     this.#progress("Waiting to be sent", 0, 1);
-    this.#buttons("sending", ["cancel"]);
+    this.#buttons(["cancel"]);
   }
 
   /** Show what the server knows about the file. */
   update(file) {
+    this.describe(file);
+    if (file.status === "processed") this.#ready();
+    else if (file.status === "error") this.failed({ message: file.status_details || "This document could not be read." });
+  }
+
+  /** Show what the server knows about the file, and leave what its job is doing as it stands. */
+  describe(file) {
     this.file = file;
     this.name = file.filename;
     this.#parts.title.textContent = file.filename;
     this.#facts();
-    if (file.status === "processed") this.#ready();
-    else if (file.status === "error") this.failed({ message: file.status_details || "This document could not be read." });
   }
 
   /** Show what the file's job is doing. */
@@ -66,7 +83,7 @@ export class FileRow {
     if (job.state === "cancelled") return this.failed({ message: "Reading this document was cancelled." });
     if (job.state === "succeeded") return this.#ready();
     this.#progress(jobStage(job), job.done, job.total);
-    return this.#buttons("working", this.#ifMine(["cancel"]));
+    return this.#buttons(this.#ifMine(["cancel"]));
   }
 
   /** Show why it did not work, with what can be done. */
@@ -75,12 +92,14 @@ export class FileRow {
     this.#parts.bar.hidden = true;
     this.#parts.problem.hidden = false;
     this.#parts.problem.replaceChildren(message, hint ? el("span", { class: "hint" }, hint) : "");
-    this.#buttons(this.file ? "broken" : "unsent", this.file ? this.#ifMine(["retry", "remove"]) : ["dismiss"]);
+    this.#buttons(this.file ? this.#ifMine(["retry", "remove"]) : ["dismiss"]);
   }
 
   #ready() {
     for (const part of ["words", "bar", "problem"]) this.#parts[part].hidden = true;
-    this.#buttons("ready", ["download", ...this.#ifMine(["share", "remove"])]);
+    const { x_owner: owner, x_collection: within } = this.file;
+    if (owner.me) this.#buttons(["download", within ? "restrict" : "share", "move", "remove"]);
+    else this.#buttons(within && this.#actions.governs(within.id) ? ["download", "takeOut"] : ["download"]);
   }
 
   #ifMine(names) {
@@ -97,10 +116,11 @@ export class FileRow {
   }
 
   #facts() {
-    const { bytes, created_at: created, x_passages: passages, x_owner: owner, x_shared_with: shared } = this.file;
+    const { bytes, created_at: created, x_passages: passages, x_owner: owner, x_shared_with: shared, x_collection: within } = this.file;
     const facts = [
       owner.me ? "Yours" : `From ${owner.label}`,
-      sharedWords(shared ?? [], owner.me),
+      within ? `In ${within.name}` : sharedWords(shared ?? [], owner.me),
+      ...labelWords(this.file.x_clearance, this.file.x_compartments),
       pagesWords(this.file),
       passages ? plural(passages, "passage") : null,
       size(bytes),
@@ -109,21 +129,26 @@ export class FileRow {
     this.#parts.facts.replaceChildren(...facts.filter(Boolean).map((fact) => el("span", { dir: "auto" }, fact)));
   }
 
-  // Only another set of buttons replaces the old ones.
-  #buttons(state, names) {
-    if (state === this.#shown) return;
-    this.#shown = state;
-    this.#parts.buttons.replaceChildren(...names.map((name) => this.#button(name)));
+  // Only another set of buttons replaces the old ones; the focus stays with what was pressed.
+  #buttons(names) {
+    const shown = `${names.join(" ")} ${this.name}`;
+    if (shown === this.#shown) return;
+    this.#shown = shown;
+    const { buttons } = this.#parts;
+    const held = buttons.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+    buttons.replaceChildren(...names.map((name) => this.#button(name)));
+    if (held !== null) (buttons.querySelector(`[data-name="${held}"]`) ?? buttons.firstElementChild)?.focus();
   }
 
   #button(name) {
     const label = `${LABELS[name]} ${this.name}`;
     if (name === "download") {
       const href = `/v1/files/${encodeURIComponent(this.file.id)}/content`;
-      return el("a", { class: "button quiet small", href, download: "", "aria-label": label }, LABELS[name]);
+      const follow = (event) => this.#actions.download(this, event);
+      return el("a", { class: "button quiet small", href, download: "", "aria-label": label, data: { name }, on: { click: follow } }, LABELS[name]);
     }
-    const press = () => this.#actions[name](this);
-    return el("button", { type: "button", class: "quiet small", "aria-label": label, on: { click: press } }, LABELS[name]);
+    const press = () => this.#actions[ACTIONS[name] ?? name](this);
+    return el("button", { type: "button", class: "quiet small", "aria-label": label, data: { name }, on: { click: press } }, LABELS[name]);
   }
 }
 
@@ -131,19 +156,19 @@ const LABELS = {
   cancel: "Cancel",
   dismiss: "Dismiss",
   download: "Download",
+  move: "Move",
   remove: "Delete",
+  restrict: "Restrict",
   retry: "Try again",
   share: "Share",
+  takeOut: "Take out",
 };
+
+// Buttons that do the same under another name.
+const ACTIONS = { restrict: "share", takeOut: "move" };
 
 function pagesWords({ x_pages: pages, x_media_type: type }) {
   if (!pages) return null;
   if (type.includes("presentation")) return plural(pages, "slide");
   return plural(pages, type.includes("spreadsheet") ? "sheet" : "page");
-}
-
-function sharedWords(shared, mine) {
-  if (shared.length === 0) return mine ? "Only you" : null;
-  const [first, ...others] = shared.map(({ label }) => label);
-  return `Shared with ${first}${others.length ? ` and ${plural(others.length, "other")}` : ""}`;
 }

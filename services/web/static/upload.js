@@ -2,11 +2,15 @@
 
 import { ApiError, toSignIn } from "./api.js";
 
-/** Upload `file`, shared with `share` (principal ids); resolve to the file object, reject with an ApiError. */
-export function upload(file, { share = [], signal, progress }) {
+/**
+ * Upload `file`, shared with `share` (principal ids), or into the collection with the id `collection`, which then
+ * decides who may read it; resolve to the file object, reject with an ApiError.
+ */
+export function upload(file, { share = [], collection = null, signal, progress }) {
   const form = new FormData();
   form.append("purpose", "assistants");
   for (const principal of share) form.append("share", principal);
+  if (collection !== null) form.append("collection", collection);
   // The fields come first, so that the server knows them before the bytes arrive.
   form.append("file", file);
   return new Promise((resolve, reject) => {
@@ -50,4 +54,27 @@ export class Turnstile {
       else this.#inside -= 1;
     }
   }
+}
+
+/** Let the whole page take files that are dropped on it, so that a near miss does not leave the page for the file. */
+export function takeDropped(take) {
+  let inside = 0;
+  const listen = (type, react) => document.addEventListener(type, (event) => {
+    if (event.dataTransfer?.types.includes("Files")) react(event);
+  });
+  listen("dragenter", () => {
+    inside += 1;
+    document.body.classList.add("dropping");
+  });
+  listen("dragleave", () => {
+    inside -= 1;
+    if (inside <= 0) document.body.classList.remove("dropping");
+  });
+  listen("dragover", (event) => event.preventDefault());
+  listen("drop", (event) => {
+    event.preventDefault();
+    inside = 0;
+    document.body.classList.remove("dropping");
+    take(event.dataTransfer.files);
+  });
 }

@@ -60,6 +60,9 @@ def _people() -> None:
     _add_filled("web_sessions", sa.Column("auth_method", sa.String(48), nullable=False), "password")
     # A key made before there were scopes could do all that its person could.
     _add_filled("api_keys", sa.Column("scopes", sa.JSON(), nullable=False), ALL_SCOPES)
+    op.add_column("api_keys", sa.Column("created_by", sa.String(36), nullable=True))
+    op.add_column("invitations", sa.Column("email", sa.String(320), nullable=True))
+    _add_filled("users", sa.Column("email_vouched", sa.Boolean(), nullable=False), sa.false())
     op.create_table(
         "sign_in_flows",
         sa.Column("state_hash", sa.String(64), primary_key=True),
@@ -141,7 +144,7 @@ def _reference(column: str, target: str, *, table: str, primary_key: bool = Fals
     return sa.Column(column, sa.String(36), key, primary_key=primary_key, nullable=False)
 
 
-def _add_filled(table: str, column: sa.Column[object], value: str) -> None:
+def _add_filled(table: str, column: sa.Column[object], value: str | sa.ColumnElement[bool]) -> None:
     """Add a column that existing rows fill with `value` and new rows must name."""
     column.server_default = sa.DefaultClause(value)
     with op.batch_alter_table(table) as changed:

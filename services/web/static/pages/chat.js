@@ -281,9 +281,11 @@ function notOpened(error, id) {
   // The address of what is not there would be wrong for the question that comes next.
   shown = null;
   window.history.replaceState(null, "", "/");
-  if (error.status === 404) list.remove(id);
+  const gone = error.status === 404;
+  if (gone) list.remove(id);
   startAnew();
-  showProblem(page["conversation-problem"], error);
+  // One that was never there, is not theirs or has been deleted: the same words.
+  showProblem(page["conversation-problem"], gone ? { message: "There is no such conversation." } : error);
 }
 
 /** Show which kept conversation is open; null for one that is not kept. */

@@ -1,22 +1,31 @@
-// Upload, watch, share, delete.
+// Upload, watch, share, sort into collections, delete.
 
+import { subjectOf, WholeCollection } from "../access-subjects.js";
 import { call } from "../api.js";
-import { closable, showProblem } from "../elements.js";
+import { CollectionDeletion } from "../collection-deletion.js";
+import { CollectionHead } from "../collection-head.js";
+import { ALL, CollectionList, LOOSE } from "../collection-list.js";
+import { CollectionNaming } from "../collection-naming.js";
+import { CollectionPlacing } from "../collection-placing.js";
+import { closable, el, showProblem } from "../elements.js";
 import { FileRow } from "../file-row.js";
 import { isFinal, watchJob } from "../job-watch.js";
 import { ShareDialog } from "../share-dialog.js";
-import { Turnstile, upload } from "../upload.js";
+import { takeDropped, Turnstile, upload } from "../upload.js";
 
 const EVERYONE = "group:local:everyone";
 const PAGE = 100;
+// The most that the server lists at once.
+const MOST = 10_000;
 
 const page = Object.fromEntries(
-  ["files", "empty", "more", "filter", "filter-field", "none-match", "announcer", "choose", "chosen", "share-everyone"]
-    .map((id) => [id, document.getElementById(id)]),
+  [
+    "files", "empty", "more", "filter", "filter-field", "none-here", "none-match", "announcer", "choose", "chosen",
+    "share-everyone", "share-field", "drop-into", "list-title", "new-collection",
+  ].map((id) => [id, document.getElementById(id)]),
 );
 const problem = page.files.parentElement.querySelector(".problem");
 const deletion = document.getElementById("delete");
-const sharing = new ShareDialog(document.getElementById("share"), refresh);
 const uploads = new Turnstile(2);
 
 /** Every row, and those that the server knows by their file id. */
@@ -24,9 +33,27 @@ const rows = new Set();
 const byId = new Map();
 const stoppers = new Map();
 let last = null;
+let rest = false;
+let loading = null;
+
+const collections = new CollectionList(document.getElementById("collections"), narrowed);
+const sharing = new ShareDialog(document.getElementById("share"));
+const naming = new CollectionNaming(document.getElementById("collection-name"), { named, gone: refreshCollections });
+const placing = new CollectionPlacing(document.getElementById("place"), collections, {
+  placed,
+  changed: (row) => Promise.all([refresh(row), refreshCollections()]),
+});
+const removal = new CollectionDeletion(document.getElementById("collection-delete"), removed);
+const head = new CollectionHead(document.getElementById("collection-head"), {
+  rename: (collection) => naming.open(collection),
+  share: (collection) => sharing.open(new WholeCollection(collection), refreshCollections),
+  remove: (collection) => removal.open(collection),
+});
 
 const actions = {
-  share: (row) => sharing.open(row),
+  download,
+  share: (row) => sharing.open(subjectOf(row.file), () => refresh(row)),
+  move: (row) => placing.open(row),
   remove: confirmDeletion,
   cancel: attempt(async (row) => {
     if (stoppers.has(row)) stoppers.get(row).abort();
@@ -39,26 +66,52 @@ const actions = {
     watch(row, job.id);
   }),
   dismiss: (row) => drop(row),
+  governs: (collectionId) => collections.get(collectionId)?.x_owner.me ?? false,
 };
 
-// An action of a row shows its failure in that row.
+// An action of a row shows its failure in that row, unless the row's file is not there any more.
 function attempt(action) {
-  return (row) => action(row).catch((error) => row.failed(error));
+  return (row) => action(row).catch(async (error) => {
+    if (error.status !== 404 || (await refresh(row))) row.failed(error);
+  });
 }
 
 // --- the list -----------------------------------------------------------------------------------
 
-async function load() {
+async function begin() {
+  await refreshCollections();
+  await load();
+}
+
+/** Load the next page; with a filter in force, as many as fill a page of what it shows. */
+function load() {
+  loading ??= loadMore().finally(() => { loading = null; });
+  return loading;
+}
+
+async function loadMore() {
+  const before = shownRows();
   try {
-    const { data, has_more: more } = await call(`/v1/files?limit=${PAGE}${last ? `&after=${encodeURIComponent(last)}` : ""}`);
-    for (const file of data) known(file, (element) => page.files.append(element));
-    last = data.at(-1)?.id ?? last;
-    page.more.hidden = !more;
+    do await loadPage();
+    while (rest && shownRows() < goal(before + PAGE));
   } catch (error) {
     showProblem(problem, error);
   }
   page.files.setAttribute("aria-busy", "false");
   tidy();
+}
+
+async function loadPage() {
+  const { data, has_more: more } = await call(`/v1/files?limit=${PAGE}${last ? `&after=${encodeURIComponent(last)}` : ""}`);
+  for (const file of data) known(file, (element) => page.files.append(element));
+  last = data.at(-1)?.id ?? last;
+  rest = more;
+}
+
+// How many documents have to be shown before `wanted` of them are: without a filter, every page brings enough.
+function goal(wanted) {
+  if (collections.selected === ALL) return 0;
+  return Math.min(wanted, collections.collection?.file_counts.total ?? wanted);
 }
 
 /** Show `file` in its row, made by `place` when there is none yet, and follow its job. */
@@ -97,48 +150,177 @@ async function watch(row, jobId) {
   }
 }
 
+/** Read what the server knows about a row's file; one that is not there any more goes quietly. False then. */
 async function refresh(row) {
-  const file = await call(`/v1/files/${encodeURIComponent(row.file.id)}`).catch(() => null);
-  if (file) row.update(file);
+  try {
+    show(row, await call(`/v1/files/${encodeURIComponent(row.file.id)}`));
+  } catch (error) {
+    if (error.status !== 404) return true;
+    drop(row);
+    return false;
+  }
+  tidy();
+  return true;
+}
+
+function show(row, file) {
+  if (file.status === "processed") row.update(file);
+  else row.describe(file);
+}
+
+/** Read the whole list again as far as it is shown: what stands in it may have changed in many places. */
+async function relist() {
+  const { data, has_more: more } = await call(`/v1/files?limit=${Math.min(MOST, byId.size + PAGE)}`);
+  const found = new Map(data.map((file) => [file.id, file]));
+  for (const [id, row] of [...byId]) {
+    if (found.has(id)) show(row, found.get(id));
+    else if (!more) drop(row);
+  }
+  tidy();
 }
 
 function drop(row) {
+  const held = row.element.contains(document.activeElement);
+  const next = row.element.nextElementSibling ?? row.element.previousElementSibling;
   rows.delete(row);
-  if (row.file) byId.delete(row.file.id);
+  if (byId.get(row.file?.id) === row) byId.delete(row.file.id);
   row.element.remove();
   tidy();
+  if (held) focusNear(next);
+}
+
+// Where the focus goes when its place has vanished.
+function focusNear(element) {
+  const near = element && !element.hidden ? element.querySelector("a, button") : null;
+  (near ?? page["list-title"]).focus();
 }
 
 function tidy() {
   const wanted = page.filter.value.trim().toLowerCase();
-  let shown = 0;
-  for (const row of rows) {
-    row.element.hidden = !row.searchable.includes(wanted);
-    shown += row.element.hidden ? 0 : 1;
-  }
-  page.empty.hidden = rows.size > 0;
-  page["filter-field"].hidden = rows.size < 6;
-  page["none-match"].hidden = rows.size === 0 || shown > 0;
+  const here = [...rows].filter((row) => collections.shows(row.collectionId));
+  const shown = new Set(here.filter((row) => row.searchable.includes(wanted)));
+  for (const row of rows) row.element.hidden = !shown.has(row);
+  page.more.hidden = !rest || (collections.collection !== null && here.length >= goal(MOST));
+  const settled = page.files.getAttribute("aria-busy") === "false" && !rest && problem.hidden;
+  page.empty.hidden = !(settled && rows.size === 0 && collections.selected === ALL);
+  page["none-here"].hidden = !(settled && here.length === 0 && collections.selected !== ALL);
+  page["filter-field"].hidden = here.length < 6 && wanted === "";
+  page["none-match"].hidden = here.length === 0 || shown.size > 0;
 }
+
+const shownRows = () => [...rows].filter((row) => collections.shows(row.collectionId)).length;
 
 function say(words) {
   page.announcer.textContent = words;
 }
 
+/** Download a file, after asking whether it is still there: a share may have ended since the page was opened. */
+async function download(row, event) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  const { href } = event.currentTarget;
+  if (await refresh(row)) el("a", { href, download: "" }).click();
+}
+
 page.more.addEventListener("click", load);
 page.filter.addEventListener("input", tidy);
+
+// --- collections ----------------------------------------------------------------------------------
+
+/** Read the collections again; what stands in one that is gone goes with it. */
+async function refreshCollections() {
+  try {
+    await collections.load();
+  } catch (error) {
+    showProblem(problem, error);
+  }
+}
+
+// Another filter is in force, or what stands behind it has changed.
+function narrowed() {
+  const { collection, selected } = collections;
+  page.files.classList.toggle("unsorted", collections.all.length === 0);
+  page["list-title"].textContent = collection?.name ?? TITLES[selected];
+  head.show(collection);
+  aim(collection);
+  for (const row of rows) {
+    const within = row.file?.x_collection;
+    const now = within && collections.get(within.id);
+    if (within && !now) drop(row);
+    else if (within && now.name !== within.name) show(row, { ...row.file, x_collection: { id: now.id, name: now.name } });
+  }
+  tidy();
+  if (rest && shownRows() < goal(PAGE)) load();
+}
+
+const TITLES = { [ALL]: "Yours and shared with you", [LOOSE]: "Not in a collection" };
+
+// Say where uploads go, and who may read them there.
+function aim(collection) {
+  const fills = collection !== null && collections.mayFill(collection);
+  page["share-field"].hidden = fills;
+  page["drop-into"].hidden = collection === null;
+  if (collection !== null) {
+    page["drop-into"].textContent = fills
+      ? `They go into “${collection.name}”, whose readers may read them.`
+      : `You cannot add to “${collection.name}”: what you upload here stands in no collection.`;
+  }
+  page["none-here"].textContent = emptyWords(collection, fills);
+}
+
+function emptyWords(collection, fills) {
+  if (collection === null) return "Every document that you can read stands in a collection.";
+  return fills ? "Nothing here yet. Drop a file above, or move one of yours here." : "Nothing here yet.";
+}
+
+async function named(collection, isNew) {
+  await refreshCollections();
+  if (!isNew) return say(`The collection is called ${collection.name} now.`);
+  collections.select(collection.id);
+  return say(`${collection.name} was created.`);
+}
+
+async function placed(row, collection) {
+  await Promise.all([refresh(row), refreshCollections()]);
+  say(collection ? `${row.name} is in ${collection.name} now.` : `${row.name} is in no collection now.`);
+  if (row.element.hidden || !row.element.isConnected) focusNear(null);
+}
+
+async function removed(collection) {
+  try {
+    // The documents first: their rows shall not go with the collection.
+    await relist();
+  } catch (error) {
+    showProblem(problem, error);
+  }
+  await refreshCollections();
+  say(`${collection.name} was deleted.`);
+  page["list-title"].focus();
+}
+
+page["new-collection"].addEventListener("click", () => naming.open());
+page["new-collection"].disabled = false;
+// Somebody may have shared or unshared a collection while the page was out of sight.
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden && last !== null) refreshCollections();
+});
 
 // --- uploading ------------------------------------------------------------------------------------
 
 function take(files) {
-  const share = page["share-everyone"].checked ? [EVERYONE] : [];
-  for (const file of [...files].reverse()) start(file, share);
+  const collection = collections.collection;
+  const fills = collection !== null && collections.mayFill(collection);
+  // What stands in no collection would otherwise vanish behind the filter at once.
+  if (files.length && collection !== null && !fills) collections.select(ALL);
+  const into = fills ? collection.id : null;
+  const share = !fills && page["share-everyone"].checked ? [EVERYONE] : [];
+  for (const file of [...files].reverse()) start(file, share, into);
   tidy();
   if (files.length) say(files.length === 1 ? `Sending ${files[0].name}.` : `Sending ${files.length} files.`);
 }
 
-async function start(file, share) {
-  const row = new FileRow(file.name, actions);
+async function start(file, share, collection) {
+  const row = new FileRow(file.name, actions, collection);
   const stopper = new AbortController();
   stoppers.set(row, stopper);
   rows.add(row);
@@ -148,7 +330,7 @@ async function start(file, share) {
     const progress = (sent, total) => row.sending(sent, total);
     const made = await uploads.pass(() => {
       stopper.signal.throwIfAborted();
-      return upload(file, { share, signal: stopper.signal, progress });
+      return upload(file, { share, collection, signal: stopper.signal, progress });
     });
     arrived(row, made);
   } catch (error) {
@@ -165,37 +347,16 @@ function arrived(row, file) {
   const before = byId.get(file.id);
   if (before && before !== row) drop(before);
   adopt(row, file);
+  if (row.collectionId !== null) refreshCollections();
 }
 
 page.choose.addEventListener("click", () => page.chosen.click());
+page.choose.disabled = false;
 page.chosen.addEventListener("change", () => {
   take(page.chosen.files);
   page.chosen.value = "";
 });
-
-// The whole page takes files, so that a near miss does not make the browser leave for the file.
-let inside = 0;
-const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
-document.addEventListener("dragenter", (event) => {
-  if (!carriesFiles(event)) return;
-  inside += 1;
-  document.body.classList.add("dropping");
-});
-document.addEventListener("dragleave", (event) => {
-  if (!carriesFiles(event)) return;
-  inside -= 1;
-  if (inside <= 0) document.body.classList.remove("dropping");
-});
-document.addEventListener("dragover", (event) => {
-  if (carriesFiles(event)) event.preventDefault();
-});
-document.addEventListener("drop", (event) => {
-  if (!carriesFiles(event)) return;
-  event.preventDefault();
-  inside = 0;
-  document.body.classList.remove("dropping");
-  take(event.dataTransfer.files);
-});
+takeDropped(take);
 
 // --- deleting -------------------------------------------------------------------------------------
 
@@ -210,18 +371,22 @@ function confirmDeletion(row) {
 
 document.getElementById("delete-confirm").addEventListener("click", async () => {
   const row = condemned;
-  const next = row.element.nextElementSibling ?? row.element.previousElementSibling;
+  const within = row.collectionId;
   try {
     await call(`/v1/files/${encodeURIComponent(row.file.id)}`, { method: "DELETE" });
   } catch (error) {
-    showProblem(deletion.querySelector(".problem"), error);
-    return;
+    // Whatever is gone already is as it should be.
+    if (error.status !== 404) {
+      showProblem(deletion.querySelector(".problem"), error);
+      return;
+    }
   }
+  // Closing gives the focus back to the row's button, from where it moves on with the row.
   deletion.close();
   drop(row);
   say(`${row.name} was deleted.`);
-  (next?.querySelector("a, button") ?? page.choose).focus();
+  if (within !== null) refreshCollections();
 });
 
 closable(deletion);
-load();
+begin();

@@ -1,15 +1,23 @@
-// Invitations, accounts and groups.
+// Who there is, and what they may do: invitations, accounts, groups, programs, and why somebody may read something.
 
+import { AccessQuestion } from "../access-question.js";
+import { AccountDialog } from "../account-dialog.js";
 import { call } from "../api.js";
-import { copyField, el, icon, showProblem } from "../elements.js";
+import { labelOf } from "../directory-words.js";
+import { copyField, el, showProblem } from "../elements.js";
+import { GroupCards } from "../group-cards.js";
+import { LeakTest } from "../leak-test.js";
+import { listenToNoAnswerText } from "../no-answer-text.js";
+import { Programs } from "../programs.js";
+import { ready } from "../ready.js";
 import { day, when } from "../words.js";
 
-const problem = document.querySelector("main > .problem");
-const invite = document.getElementById("invite");
-const invitation = document.getElementById("invitation");
-const newGroup = document.getElementById("new-group");
-const groups = document.getElementById("groups");
-let users = [];
+const find = (id) => document.getElementById(id);
+const invite = find("invite");
+const invitation = find("invitation");
+const problem = find("page-problem");
+let me = null;
+let directories = [];
 
 // --- invitations ----------------------------------------------------------------------------------
 
@@ -35,90 +43,65 @@ function showInvitation({ url, expires_at: expires, roles }) {
   );
 }
 
-// --- accounts and groups --------------------------------------------------------------------------
+// --- accounts -------------------------------------------------------------------------------------
 
-async function load() {
-  try {
-    const [people, all] = await Promise.all([call("/v1/users"), call("/v1/groups")]);
-    users = people.data;
-    document.getElementById("users").replaceChildren(...users.map(userRow));
-    showGroups(all.data);
-  } catch (error) {
-    showProblem(problem, error);
-  }
+const announce = (words) => { find("announcer").textContent = words; };
+const account = new AccountDialog(find("account"), { changed: load, announce });
+const groups = new GroupCards(find("groups"), find("groups-problem"), announce);
+const programs = new Programs(find("programs"), { openAccount, announce });
+const question = new AccessQuestion(find("why"), find("explanation"));
+const leakTest = new LeakTest(find("leak-test"), announce);
+
+function openAccount(user) {
+  account.open(user, { own: user.id === me.id, origin: originWords(user) });
+}
+
+function originWords({ directories: from = [] }) {
+  return from.length ? from.map((name) => labelOf(name, directories)).join(", ") : "Here";
 }
 
 function userRow(user) {
+  const open = { type: "button", class: "name-button", "aria-haspopup": "dialog", data: { account: user.id }, on: { click: () => openAccount(user) } };
   return el(
     "tr",
-    {},
-    el("th", { scope: "row", dir: "auto" }, user.name, user.disabled ? " (disabled)" : ""),
+    user.disabled ? { class: "closed" } : {},
+    el("th", { scope: "row" }, el("button", open, el("span", { dir: "auto" }, user.name)), user.disabled ? el("span", { class: "chip" }, "closed") : null),
     el("td", {}, user.email ?? "—"),
     el("td", {}, user.roles.join(", ")),
+    el("td", { dir: "auto" }, originWords(user)),
     el("td", { class: "number" }, day(user.created_at)),
   );
 }
 
-function showGroups(all) {
-  const cards = all.map(groupCard);
-  groups.replaceChildren(...(cards.length ? cards : [el("p", { class: "empty soft" }, "No groups yet. A group saves sharing each document with each person.")]));
-}
+// --- everything together --------------------------------------------------------------------------
 
-function groupCard(group) {
-  const members = users.filter(({ id }) => group.members?.includes(id));
-  const others = users.filter(({ id }) => !group.members?.includes(id));
-  return el(
-    "section",
-    { class: "card", "aria-label": group.name, data: { group: group.id } },
-    el("h3", { dir: "auto" }, group.name),
-    el("ul", { class: "chips", "aria-label": `Members of ${group.name}` }, ...chips(group, members)),
-    others.length ? adder(group, others) : null,
-  );
-}
-
-function chips(group, members) {
-  if (!members.length) return [el("li", { class: "soft" }, "No members yet.")];
-  return members.map((user) =>
-    el(
-      "li",
-      { class: "chip" },
-      el("span", { dir: "auto" }, user.name),
-      el("button", { type: "button", "aria-label": `Remove ${user.name} from ${group.name}`, on: { click: () => setMember(group, user.id, "DELETE") } }, icon("cross")),
-    ),
-  );
-}
-
-function adder(group, others) {
-  const choice = el("select", { "aria-label": `Person to add to ${group.name}` }, ...others.map((user) => el("option", { value: user.id }, user.name)));
-  const add = (event) => {
-    event.preventDefault();
-    setMember(group, choice.value, "PUT");
-  };
-  return el("form", { class: "copy-row", on: { submit: add } }, choice, el("button", { type: "submit" }, "Add"));
-}
-
-async function setMember(group, userId, method) {
-  showProblem(problem, null);
+async function load() {
   try {
-    await call(`/v1/groups/${encodeURIComponent(group.id)}/members/${encodeURIComponent(userId)}`, { method });
-    showGroups((await call("/v1/groups")).data);
-    // The control that was used has been rebuilt; keep the focus in the same group.
-    groups.querySelector(`[data-group="${CSS.escape(group.id)}"]`)?.querySelector("select, button")?.focus();
+    const asked = ["/v1/users", "/v1/groups", "/v1/service-accounts"].map((address) => call(address));
+    const [people, allGroups, allPrograms] = (await Promise.all(asked)).map(({ data }) => data);
+    find("users").replaceChildren(...people.filter(({ kind }) => kind === "user").map(userRow));
+    groups.show(allGroups, { people, me, directories });
+    programs.show(allPrograms);
+    question.about(people);
+    leakTest.about(allGroups);
   } catch (error) {
     showProblem(problem, error);
   }
 }
 
-newGroup.addEventListener("submit", async (event) => {
-  event.preventDefault();
-  showProblem(problem, null);
+async function begin() {
   try {
-    await call("/v1/groups", { method: "POST", json: { name: newGroup.elements.name.value.trim() } });
-    newGroup.reset();
-    showGroups((await call("/v1/groups")).data);
+    const [whoIAm, known] = await Promise.all([call("/v1/me"), call("/v1/directories")]);
+    [me, directories] = [whoIAm, known.data];
   } catch (error) {
     showProblem(problem, error);
+    return;
   }
-});
+  await load();
+}
 
-load();
+find("new-group").addEventListener("submit", (event) => groups.create(event));
+programs.listen({ form: find("new-program"), created: load });
+listenToNoAnswerText(find("nothing"));
+ready();
+begin();
