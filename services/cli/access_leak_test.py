@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from infra.errors import StrongroomError
@@ -85,7 +86,7 @@ def _rule(rule: dict[str, str]) -> str:
     return f"{rule['kind']} {rule['about']}".strip()
 
 
-def _print_table(console: Console, head: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print_table(console: Console, head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     from rich.table import Table
 
     table = Table(*head, box=None, pad_edge=False)
