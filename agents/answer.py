@@ -3,6 +3,7 @@
 ask -> search -> judge -> compose -> finish. The order is fail closed: the question and the retrieved
 passages are on the record before a model is called, and every piece of text is on the record before it
 is released. Evidence comes first, so that a reader has the verbatim sentences while a model still reads.
+Before each release it is looked up anew who asks: an answer takes minutes, and rights can end sooner.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ from agents.record import AnswerRecord
 from agents.retrieve import Found, Retriever
 from agents.wording import content_words
 from infra.access import AccessScope, Principal, scope_of
+from infra.accounts import SIGNED_OUT
 from infra.audit.leaf import Tokens
 from infra.audit.ledger import Ledger
 from infra.embeddings import Embedder
-from infra.errors import ModelUnavailable
+from infra.errors import ModelUnavailable, NotAuthenticated
 from infra.llm import LanguageModel
 
 EVIDENCE_PASSAGES: Final = 5
@@ -101,6 +103,7 @@ class AnswerWorkflow(Workflow):
         limits: Limits,
         salt: Callable[[AccessScope, int], str],
         no_answer_text: Callable[[], str | None],
+        renewed: Callable[[Principal], Principal | None],
     ) -> None:
         super().__init__(timeout=limits.timeout_s + 60)
         self._retriever = retriever
@@ -109,6 +112,7 @@ class AnswerWorkflow(Workflow):
         self._limits = limits
         self._salt = salt
         self._no_answer_text = no_answer_text
+        self._renewed = renewed
 
     @step
     async def ask(self, ctx: Context, event: Asked) -> SearchWanted:
@@ -122,11 +126,9 @@ class AnswerWorkflow(Workflow):
     @step
     async def search(self, ctx: Context, event: SearchWanted) -> PassagesFound:
         """Search as the person who asks."""
-        asked = await _asked(ctx)
+        scope = await self._scope_now(ctx)
         found = await anyio.to_thread.run_sync(
-            lambda: self._retriever.search(
-                scope_of(asked.principal), event.search_text, limit=EVIDENCE_PASSAGES
-            )
+            lambda: self._retriever.search(scope, event.search_text, limit=EVIDENCE_PASSAGES)
         )
         return PassagesFound(search_text=event.search_text, found=found)
 
@@ -134,7 +136,7 @@ class AnswerWorkflow(Workflow):
     async def judge(self, ctx: Context, event: PassagesFound) -> AnswerWanted | Ended:
         """Put the passages on the record, show the evidence, and decide whether it suffices."""
         asked = await _asked(ctx)
-        found = event.found
+        found = await self._without_hidden(ctx, event.found)
         quotes = await anyio.to_thread.run_sync(
             best_quotes, event.search_text, found.question_vector, found.passages, self._embed
         )
@@ -158,7 +160,7 @@ class AnswerWorkflow(Workflow):
         failure = None
         try:
             async for piece in self._checked(composition, asked.record, self._salt(scope, event.epoch)):
-                if not await self._still_readable(piece, composition, scope):
+                if not await self._still_readable(ctx, piece, composition):
                     composition.withdraw()
                     continue
                 await self._release(ctx, piece, text=piece.text if isinstance(piece, Sentence) else None)
@@ -173,6 +175,7 @@ class AnswerWorkflow(Workflow):
     async def finish(self, ctx: Context, event: Ended) -> StopEvent:
         """Put the end on the record and hand out the receipt."""
         asked, closing = await _asked(ctx), event.closing
+        await self._scope_now(ctx)
         if closing.notice:
             await self._release(ctx, Notice(closing.message), text=closing.message)
         receipt = await anyio.to_thread.run_sync(asked.record.finished, closing.status, closing.cited)
@@ -223,13 +226,33 @@ class AnswerWorkflow(Workflow):
         ctx.write_event_to_stream(Piece(released=piece))
 
     async def _still_readable(
-        self, piece: Sentence | Progress, composition: Composition, scope: AccessScope
+        self, ctx: Context, piece: Sentence | Progress, composition: Composition
     ) -> bool:
         """Look once more before a sentence leaves: its document may have been unshared meanwhile."""
+        scope = await self._scope_now(ctx)
         if isinstance(piece, Progress):
             return True
         cited = composition.passages_of(piece)
         return await anyio.to_thread.run_sync(self._retriever.may_still_read, scope, cited)
+
+    async def _without_hidden(self, ctx: Context, found: Found) -> Found:
+        """Leave out what was unshared since the search."""
+        scope = await self._scope_now(ctx)
+        ids = [passage.id for passage in found.passages]
+        readable = await anyio.to_thread.run_sync(self._retriever.readable_of, scope, ids)
+        return replace(found, passages=[passage for passage in found.passages if passage.id in readable])
+
+    async def _scope_now(self, ctx: Context) -> AccessScope:
+        """Return what the person who asks may read at this moment.
+
+        Raises NotAuthenticated when their account is closed, or their key or sign-in has ended: then the
+        answer ends here.
+        """
+        asked = await _asked(ctx)
+        principal = await anyio.to_thread.run_sync(self._renewed, asked.principal)
+        if principal is None:
+            raise NotAuthenticated(SIGNED_OUT)
+        return scope_of(principal)
 
     def _checked_history(self, question: Question, principal: Principal) -> Question:
         """Return the question without earlier answers that rest on what this person may not read now."""
@@ -252,10 +275,13 @@ class Answerer:
         model: Callable[[], LanguageModel | None],
         limits: Limits,
         salt_key: bytes,
+        *,
+        renewed: Callable[[Principal], Principal | None],
         no_answer_text: Callable[[], str | None] = lambda: None,
     ) -> None:
         """Bind the collaborators; `salt_key` (32 bytes) separates a server's prefix caches by scope.
 
+        `renewed` returns who somebody is by now, or None when they are not signed in any more.
         `no_answer_text` returns what follows every answer that says that nothing was found, if anything
         does. It is asked each time, and takes no argument, so that it cannot depend on hidden documents.
         """
@@ -266,17 +292,25 @@ class Answerer:
         self._model = model
         self._limits = limits
         self._no_answer_text = no_answer_text
+        self._renewed = renewed
 
     async def answer(self, question: Question, principal: Principal) -> AsyncGenerator[Released]:
         """Yield evidence, progress, checked sentences and last the outcome, each already recorded.
 
-        Raises AuditUnavailable when the ledger does not take a record; nothing is released then.
+        Raises AuditUnavailable when the ledger does not take a record; nothing is released then. Raises
+        NotAuthenticated when the person is not signed in any more, also in the middle of an answer.
         Closing the iterator early cancels the model call and records that the reader left.
         """
         record = AnswerRecord(self._ledger, principal, question.answer_id)
         model = None if question.quotes_only else self._model()
         workflow = AnswerWorkflow(
-            self._retriever, self._embedder, model, self._limits, self._cache_salt, self._no_answer_text
+            self._retriever,
+            self._embedder,
+            model,
+            self._limits,
+            self._cache_salt,
+            self._no_answer_text,
+            self._renewed,
         )
         handler = workflow.run(start_event=Asked(question=question, principal=principal, record=record))
         outcome = "interrupted"

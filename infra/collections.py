@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from infra.access import AccessScope, DocumentAccess, Principal, Role, may_read
@@ -42,11 +42,8 @@ def checked_name(name: str) -> str:
 
 def list_collections(session: Session, scope: AccessScope) -> list[Collection]:
     """List the collections that `scope` may read, newest first."""
-    let_in = select(CollectionGrant.collection_id).where(
-        CollectionGrant.effect == "allow", CollectionGrant.principal.in_(scope.principals)
-    )
     found = session.scalars(
-        select(Collection).where(Collection.id.in_(let_in)).order_by(Collection.created_at.desc())
+        select(Collection).where(_let_in(scope)).order_by(Collection.created_at.desc())
     ).all()
     access = collection_access(session, found)
     return [collection for collection in found if may_read(scope, access[collection.id])]
@@ -54,10 +51,20 @@ def list_collections(session: Session, scope: AccessScope) -> list[Collection]:
 
 def get_collection(session: Session, scope: AccessScope, collection_id: str) -> Collection:
     """Return one collection, or raise NotFound when it is absent or not theirs to read."""
-    collection = session.get(Collection, collection_id)
-    if collection is None or not may_read(scope, collection_access(session, [collection])[collection.id]):
+    found = session.scalars(select(Collection).where(Collection.id == collection_id, _let_in(scope))).all()
+    # Looked up also for nothing, so that time does not tell what is hidden from what is not there.
+    access = collection_access(session, found)
+    if not found or not may_read(scope, access[collection_id]):
         raise NotFound(NO_SUCH_COLLECTION)
-    return collection
+    return found[0]
+
+
+def _let_in(scope: AccessScope) -> ColumnElement[bool]:
+    """Return the SQL condition that a collection allows `scope` in; all else is left to `may_read`."""
+    allowed = select(CollectionGrant.collection_id).where(
+        CollectionGrant.effect == "allow", CollectionGrant.principal.in_(scope.principals)
+    )
+    return Collection.id.in_(allowed)
 
 
 def get_own_collection(

@@ -21,7 +21,7 @@ from infra.database.tables import Conversation, ConversationShare, ConversationT
 from infra.documents import Passage, open_passages
 from infra.errors import Conflict, InvalidInput, NotFound
 from infra.keys import MasterKey, new_key, seal, unseal
-from infra.sharing import principal_exists
+from infra.sharing import no_such_principal, principal_exists
 
 NO_SUCH_CONVERSATION: Final = "There is no such conversation."
 MAX_TITLE_CHARS: Final = 200
@@ -248,7 +248,7 @@ def add_turns(
 def share_conversation(session: Session, conversation: Conversation, principal: str) -> bool:
     """Let a person or a group look at a conversation; returns whether anything changed."""
     if principal == conversation.owner or not principal_exists(session, principal):
-        raise InvalidInput("There is no such person or group to share this with.", param="principal")
+        raise no_such_principal()
     if session.get(ConversationShare, (conversation.id, principal)) is not None:
         return False
     if len(shares_of(session, conversation.id)) >= MAX_SHARES:

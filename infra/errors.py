@@ -70,6 +70,12 @@ class TooLarge(StrongroomError):
     code = "too_large"
 
 
+class TooSlow(StrongroomError):
+    """The request did not arrive in time."""
+
+    code = "too_slow"
+
+
 class Throttled(StrongroomError):
     """Too many attempts; try again in `retry_after_s` seconds."""
 

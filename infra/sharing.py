@@ -13,7 +13,7 @@ from typing import Final, Literal
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from infra.access import EVERYONE, Principal, may_read, scope_of
+from infra.access import EVERYONE, Principal, Role, may_read, scope_of
 from infra.database.batches import in_batches
 from infra.database.tables import Collection, CollectionGrant, Document, DocumentGrant, Group, User
 from infra.documents import access_of
@@ -28,6 +28,8 @@ MAX_CLEARANCE: Final = 100
 MAX_COMPARTMENTS: Final = 50
 MAX_COMPARTMENT_CHARS: Final = 60
 _NOT_SHARED: Final = "It is not shared with that person or group."
+_NAMES_ALL: Final = frozenset({Role.ADMIN, Role.CURATOR})
+"""Who knows every group, because they look after people or files."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +202,44 @@ def unknown_principals(session: Session, principals: Iterable[str]) -> set[str]:
     return wanted - _names(session, {principal for principal in wanted if principal.isprintable()}).keys()
 
 
+def may_name(by: Principal, principal: str) -> bool:
+    """Say whether somebody may know of a principal: of everybody, but only of the groups that they are in.
+
+    What a group is called can be a secret, e.g. a merger's; administrators and curators know them all.
+    """
+    is_account = principal.startswith(("user:", "service:"))
+    return is_account or principal in {EVERYONE, *by.group_ids} or not _NAMES_ALL.isdisjoint(by.roles)
+
+
+def refuse_foreign_groups(by: Principal, principals: Iterable[str]) -> None:
+    """Raise InvalidInput, as for one that does not exist, for a group that `by` may not know of."""
+    if not all(may_name(by, principal) for principal in principals):
+        raise no_such_principal()
+
+
+def no_such_principal() -> InvalidInput:
+    """Return the one error for a principal that is not there, or that the person may not know of."""
+    return InvalidInput("There is no such person or group.", param="principal")
+
+
+def principals_on(session: Session, document: Document) -> set[str]:
+    """Return whom a document's own access list names, in whatever line."""
+    lines = select(DocumentGrant.principal).where(DocumentGrant.document_id == document.id)
+    return set(session.scalars(lines))
+
+
 def labels_of(session: Session, principals: Iterable[str]) -> dict[str, str]:
-    """Return what people call each principal."""
+    """Return what people call each principal, for those who may know of all of them."""
     wanted = set(principals)
     labels = _names(session, wanted)
     return {principal: labels.get(principal, "somebody who left") for principal in wanted}
+
+
+def labels_for(session: Session, viewer: Principal, principals: Iterable[str]) -> dict[str, str]:
+    """Return what `viewer` may call each principal; “a group” is one they are not in, or none at all."""
+    wanted = set(principals)
+    known = {principal for principal in wanted if may_name(viewer, principal)}
+    return dict.fromkeys(wanted, "a group") | labels_of(session, known)
 
 
 def _names(session: Session, principals: Iterable[str]) -> dict[str, str]:
@@ -222,7 +257,7 @@ def _names(session: Session, principals: Iterable[str]) -> dict[str, str]:
 
 def _add(session: Session, changed: Document | Collection, line: DocumentGrant | CollectionGrant) -> bool:
     if not principal_exists(session, line.principal):
-        raise InvalidInput("There is no such person or group.", param="principal")
+        raise no_such_principal()
     if session.get(type(line), (changed.id, line.principal, line.effect)) is not None:
         return False
     if _lines(session, changed) >= MAX_LINES:
@@ -266,7 +301,7 @@ def _check(session: Session, wanted: Restriction) -> None:
         raise InvalidInput(f"A clearance is a number from 0 to {MAX_CLEARANCE}.", param="clearance")
     check_compartments(wanted.compartments)
     if unknown_principals(session, named):
-        raise InvalidInput("There is no such person or group.", param="principal")
+        raise no_such_principal()
 
 
 def check_compartments(names: Iterable[str]) -> list[str]:

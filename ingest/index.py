@@ -59,6 +59,7 @@ def remove_document(database: Database, index: VectorIndex, files: FileStore, do
         raise Conflict("Some passages could not be removed yet.", hint="Delete the file again.")
     with database.write() as session:
         session.execute(delete(Document).where(Document.id == document_id))
+        raise_epoch(session)
     return Removed(points=points, passages=passages, versions=len(versions), files=removed_files)
 
 

@@ -15,11 +15,11 @@ from typing import Any, Final
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session
 
-from infra.access import AccessScope, may_read
+from infra.access import AccessScope, DocumentAccess, may_read
 from infra.clock import new_id, now_ms
 from infra.database.batches import in_batches
 from infra.database.tables import Document, DocumentVersion, Job
-from infra.documents import access_of, get_document, readable
+from infra.documents import access_of, readable
 from infra.errors import Conflict, NotFound
 from infra.queue import outbox_row
 
@@ -81,13 +81,13 @@ def submit(session: Session, *, document_id: str, version_id: str, corr: str) ->
 
 def get_job(session: Session, scope: AccessScope, job_id: str) -> tuple[Job, Document]:
     """Return a job and its document; raises NotFound unless `scope` may read the document."""
-    job = session.get(Job, job_id)
-    if job is None:
+    wanted = select(Job, Document).join(Document, Document.id == Job.document_id)
+    row = session.execute(wanted.where(Job.id == job_id, readable(scope))).one_or_none()
+    # Looked up also for nothing, so that time does not tell what is hidden from what is not there.
+    access = access_of(session, [row.Document.id] if row else [])
+    if row is None or not may_read(scope, access.get(row.Document.id, DocumentAccess())):
         raise NotFound("There is no such job.")
-    try:
-        return job, get_document(session, scope, job.document_id)
-    except NotFound as error:
-        raise NotFound("There is no such job.") from error
+    return row.Job, row.Document
 
 
 def list_jobs(session: Session, scope: AccessScope, *, active_only: bool) -> list[tuple[Job, Document]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Final
 
 import anyio
 from fastapi import FastAPI
@@ -11,6 +12,8 @@ from fastapi import FastAPI
 from agents.answer import Answerer, warm_up
 from agents.compose import Limits
 from agents.retrieve import Retriever
+from infra import accounts
+from infra.access import Principal
 from infra.audit.leaf import SYSTEM, Event, EventType, Stage
 from infra.audit.ledger import Sequencer
 from infra.choices import ChoiceName, read_choice
@@ -47,6 +50,8 @@ from services.web.headers import SecurityHeaders
 VERSION = "0.1.0"
 RENDERERS = 2
 """How many page images are drawn at once; each takes a child process and a copy of its file."""
+SUGGESTERS: Final = 2
+"""How many suggestions are looked for at once: with many files each takes a processor for a while."""
 _log = get_logger()
 
 
@@ -159,12 +164,19 @@ def _parts(
             model.current,
             limits,
             salt_key=stores.master_key.derive("prefix cache salt"),
+            renewed=lambda principal: _renewed(stores.database, principal),
             no_answer_text=lambda: _no_answer_text(stores.database),
         ),
         parse_limits=ParseLimits.from_settings(settings),
         renderers=anyio.CapacityLimiter(RENDERERS),
+        suggesters=anyio.CapacityLimiter(SUGGESTERS),
         directories=directories,
     )
+
+
+def _renewed(database: Database, principal: Principal) -> Principal | None:
+    with database.read() as session:
+        return accounts.renewed(session, principal)
 
 
 def _no_answer_text(database: Database) -> str | None:

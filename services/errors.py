@@ -24,6 +24,7 @@ from infra.errors import (
     StrongroomError,
     Throttled,
     TooLarge,
+    TooSlow,
     UnreadableFile,
 )
 from infra.files import StorageFull
@@ -37,6 +38,7 @@ _STATUS: dict[type[StrongroomError], int] = {
     NotAuthenticated: 401,
     NotPermitted: 403,
     NotFound: 404,
+    TooSlow: 408,
     Conflict: 409,
     TooLarge: 413,
     Throttled: 429,
@@ -167,4 +169,7 @@ def _headers_of(error: StrongroomError) -> dict[str, str]:
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, Throttled):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, TooSlow):
+        # The rest of the body may still come, and is nobody's next request.
+        return {"Connection": "close"}
     return {}

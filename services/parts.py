@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from anyio import CapacityLimiter
 
@@ -19,6 +19,7 @@ from infra.vectors import VectorIndex
 from ingest.parse.limits import ParseLimits
 from services.accounts.directories import Directories
 from services.model import ModelServer
+from services.one_at_a_time import OneAtATime
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,6 @@ class Parts:
     answerer: Answerer
     parse_limits: ParseLimits
     renderers: CapacityLimiter
+    suggesters: CapacityLimiter
     directories: Directories
+    imports: OneAtATime = field(default_factory=OneAtATime)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,18 +35,26 @@ class Person:
     password: str
     client: httpx2.Client
 
+    @contextmanager
+    def signed_in(self) -> Iterator[httpx2.Client]:
+        """Yield a browser in which they signed in, for what a key must not do."""
+        with httpx2.Client(base_url=self.client.base_url, timeout=60) as browser:
+            answer = browser.post("/v1/session", json={"email": self.email, "password": self.password})
+            cookie = answer.headers["set-cookie"].split(";")[0]
+            browser.cookies.clear()
+            browser.headers.update({"cookie": cookie, "sec-fetch-site": "same-origin"})
+            yield browser
+
     def new_key(self, name: str, **fields: Any) -> dict[str, Any]:
         """Make a key as the account page does: signed in, not with another key."""
-        with httpx2.Client(base_url=self.client.base_url, timeout=60) as browser:
-            signed_in = browser.post("/v1/session", json={"email": self.email, "password": self.password})
-            headers = {
-                "cookie": signed_in.headers["set-cookie"].split(";")[0],
-                "sec-fetch-site": "same-origin",
-            }
-            made: dict[str, Any] = browser.post(
-                "/v1/keys", json={"name": name, **fields}, headers=headers
-            ).json()
+        with self.signed_in() as browser:
+            made: dict[str, Any] = browser.post("/v1/keys", json={"name": name, **fields}).json()
             return made
+
+    def change_account(self, user_id: str, **fields: Any) -> httpx2.Response:
+        """Change somebody's account as the people page does."""
+        with self.signed_in() as browser:
+            return browser.patch(f"/v1/users/{user_id}", json=fields)
 
     @property
     def principal(self) -> str:

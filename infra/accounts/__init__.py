@@ -55,6 +55,7 @@ from infra.accounts.sessions import (
     principal_of_session,
     sessions_of,
 )
+from infra.accounts.standing import SIGNED_OUT, renewed
 from infra.accounts.tokens import hash_secret
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "KEY_PREFIX",
     "MAX_PASSWORD_CHARS",
     "MIN_PASSWORD_CHARS",
+    "SIGNED_OUT",
     "AccountChange",
     "Changed",
     "accept_invitation",
@@ -97,6 +99,7 @@ __all__ = [
     "principal_of_session",
     "remove_group",
     "remove_member",
+    "renewed",
     "revoke_key",
     "sessions_of",
     "set_directory_groups",

@@ -45,9 +45,7 @@ def account_of_person(session: Session, person: DirectoryPerson) -> User:
     if user is None:
         return _create(session, person)
     user.name = checked_name(person.name)
-    address = _free_address(session, person, user.id)
-    if address is not None:
-        user.email = address
+    _take_address(user, person, _free_address(session, person, user.id))
     session.flush()
     return user
 
@@ -136,12 +134,13 @@ def _create(session: Session, person: DirectoryPerson) -> User:
     user = User(
         id=new_id(),
         kind="user",
-        email=_free_address(session, person, None),
+        email_vouched=False,
         name=checked_name(person.name),
         roles=[Role.EMPLOYEE],
         compartments=[],
         created_at=now_ms(),
     )
+    _take_address(user, person, _free_address(session, person, None))
     try:
         with session.begin_nested():
             session.add(user)
@@ -152,6 +151,13 @@ def _create(session: Session, person: DirectoryPerson) -> User:
         # to be seen now, and there is nothing to take twice.
         return account_of_person(session, person)
     return user
+
+
+def _take_address(user: User, person: DirectoryPerson, address: str | None) -> None:
+    """Give an account the address of today; what was vouched for once stays so until it changes."""
+    if address is not None:
+        user.email_vouched = person.email_vouched or (user.email_vouched and user.email == address)
+        user.email = address
 
 
 def _free_address(session: Session, person: DirectoryPerson, user_id: str | None) -> str | None:

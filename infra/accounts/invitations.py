@@ -16,7 +16,7 @@ from infra.accounts.people import checked_email, checked_roles
 from infra.accounts.tokens import hash_secret
 from infra.clock import new_id, now_ms
 from infra.database.tables import Invitation, User
-from infra.errors import Conflict, NotAuthenticated
+from infra.errors import Conflict, InvalidInput, NotAuthenticated
 
 INVITATION_HOURS: Final = 72
 _HOUR_MS: Final = 3_600_000
@@ -24,8 +24,14 @@ _NOT_VALID: Final = "This invitation is not valid any more."
 _ASK_AGAIN: Final = "Ask an administrator for a new link."
 
 
-def invite(session: Session, roles: Iterable[Role], *, created_by: str | None) -> tuple[str, int]:
-    """Make a one-time link; returns its token and when it expires (UTC ms)."""
+def invite(
+    session: Session, roles: Iterable[Role], *, created_by: str | None, email: str | None = None
+) -> tuple[str, int]:
+    """Make a one-time link; returns its token and when it expires (UTC ms).
+
+    With an e-mail address, only an account with exactly that address can be made, and whoever invites
+    vouches that it is theirs. Raises InvalidInput for roles that do not go together or for no address.
+    """
     wanted = checked_roles(roles)
     token, now = secrets.token_urlsafe(32), now_ms()
     expires = now + INVITATION_HOURS * _HOUR_MS
@@ -33,6 +39,7 @@ def invite(session: Session, roles: Iterable[Role], *, created_by: str | None) -
         Invitation(
             token_hash=hash_secret(token),
             roles=wanted,
+            email=None if email is None else checked_email(email),
             created_by=created_by,
             created_at=now,
             expires_at=expires,
@@ -62,9 +69,10 @@ def check_invitation(session: Session, token: str) -> None:
 def accept_invitation(session: Session, token: str, *, name: str, email: str, password_hash: str) -> User:
     """Create the account that the invitation is for, and use the invitation up.
 
-    Raises NotAuthenticated for an unknown, used or expired one, Conflict when the address has an account.
+    Raises NotAuthenticated for an unknown, used or expired one, InvalidInput for another address than the
+    invitation names, and Conflict when the address has an account; roll back then.
     """
-    now = now_ms()
+    now, address = now_ms(), checked_email(email)
     claimed = session.execute(
         update(Invitation)
         .where(
@@ -73,14 +81,18 @@ def accept_invitation(session: Session, token: str, *, name: str, email: str, pa
             Invitation.expires_at > now,
         )
         .values(used_at=now)
-        .returning(Invitation.roles)
+        .returning(Invitation.roles, Invitation.email)
     ).first()
     if claimed is None:
         raise NotAuthenticated(_NOT_VALID, hint=_ASK_AGAIN)
+    if claimed.email not in {None, address}:
+        raise InvalidInput("This invitation is for another e-mail address.", param="email")
     user = User(
         id=new_id(),
         kind="user",
-        email=checked_email(email),
+        email=address,
+        # What somebody types about themself is no proof that the address is theirs.
+        email_vouched=claimed.email is not None,
         name=checked_name(name),
         password_hash=password_hash,
         roles=claimed.roles,

@@ -27,11 +27,13 @@ def create_key(
     *,
     scopes: Iterable[KeyScope] = EVERY_SCOPE,
     expires_at: int | None = None,
+    created_by: str | None = None,
 ) -> tuple[ApiKey, str]:
     """Make an API key; returns its row and the secret (256 bits), which is shown once.
 
     Raises InvalidInput without a scope, and for SCIM with another scope or on a person's account: whoever
-    pushes people with it acts as a directory, and as nobody else.
+    pushes people with it acts as a directory, and as nobody else. `created_by` is the account of whoever is
+    shown the secret; a key for somebody else ends when they stop being an administrator.
     """
     wanted = _checked_scopes(session, user_id, scopes)
     secret = KEY_PREFIX + secrets.token_urlsafe(32)
@@ -41,6 +43,7 @@ def create_key(
         user_id=user_id,
         name=checked_name(name),
         scopes=wanted,
+        created_by=None if created_by == user_id else created_by,
         created_at=now_ms(),
         expires_at=expires_at,
     )

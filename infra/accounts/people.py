@@ -14,7 +14,7 @@ from infra.access import EVERY_SCOPE, KeyScope, Principal, Role
 from infra.accounts.groups import groups_of
 from infra.accounts.names import checked_name
 from infra.clock import new_id, now_ms
-from infra.database.tables import Invitation, User, WebSession
+from infra.database.tables import ApiKey, DirectoryRecord, Invitation, User, WebSession
 from infra.epoch import raise_epoch
 from infra.errors import Conflict, InvalidInput, NotFound, NotPermitted
 from infra.sharing import MAX_CLEARANCE, check_compartments
@@ -36,10 +36,14 @@ class AccountChange:
 
 @dataclass(frozen=True)
 class Changed:
-    """An account after a change, and what was different before: by field, the value before and after."""
+    """An account after a change, and what was different before: by field, the value before and after.
+
+    `withdrawn` are the ids of keys that it made for others as an administrator and that ended with this.
+    """
 
     user: User
     fields: dict[str, tuple[object, object]]
+    withdrawn: Sequence[str] = ()
 
 
 def principal_of(
@@ -92,28 +96,37 @@ def change_account(session: Session, user_id: str, wanted: AccountChange, *, by:
         user.clearance = _checked_clearance(wanted.clearance)
     if wanted.compartments is not None:
         user.compartments = check_compartments(wanted.compartments)
+    withdrawn: list[str] = []
     if wanted.disabled is not None and wanted.disabled != (user.disabled_at is not None):
-        set_disabled(session, user, disabled=wanted.disabled)
+        withdrawn += set_disabled(session, user, disabled=wanted.disabled)
     session.flush()
     if was_administrator and not _is_administrator(user):
         _check_an_administrator_is_left(session)
-        _end_invitations_by(session, user.id)
+        withdrawn += _end_what_they_gave(session, user.id)
     after = _state_of(user)
     changed = {name: (before[name], after[name]) for name in before if before[name] != after[name]}
-    return Changed(user, changed)
+    if wanted.disabled is not None and _take_over_closure(session, user) and wanted.disabled:
+        changed.setdefault("disabled", ("by its directory", True))
+    return Changed(user, changed, withdrawn)
 
 
-def set_disabled(session: Session, user: User, *, disabled: bool) -> None:
+def set_disabled(session: Session, user: User, *, disabled: bool) -> Sequence[str]:
     """Close an account or open it again. Closing ends its sessions, and its keys work no more.
 
-    Whoever calls this for an administrator has to make sure that another one is left.
+    Returns the ids of the keys that it had made for others, which end as well. Raises Conflict when no
+    administrator would be left; roll back then.
     """
-    user.disabled_at = now_ms() if disabled else None
-    if disabled:
-        session.execute(delete(WebSession).where(WebSession.user_id == user.id))
-        _end_invitations_by(session, user.id)
+    # Locks the epoch's row first: two closures at once must not each find the other's administrator.
     raise_epoch(session)
+    was_administrator = _is_administrator(user)
+    user.disabled_at = now_ms() if disabled else None
     session.flush()
+    if not disabled:
+        return ()
+    if was_administrator:
+        _check_an_administrator_is_left(session)
+    session.execute(delete(WebSession).where(WebSession.user_id == user.id))
+    return _end_what_they_gave(session, user.id)
 
 
 def list_service_accounts(session: Session) -> Sequence[User]:
@@ -173,10 +186,23 @@ def _check_an_administrator_is_left(session: Session) -> None:
         raise Conflict("Nobody would be left to administrate.", hint="Make somebody else an administrator.")
 
 
-def _end_invitations_by(session: Session, user_id: str) -> None:
-    """Make links worthless that somebody made while they were an administrator; they may have kept some."""
+def _end_what_they_gave(session: Session, user_id: str) -> Sequence[str]:
+    """Make links and others' keys worthless that an administrator made; they may have kept some.
+
+    Returns the ids of the keys.
+    """
     unused = update(Invitation).where(Invitation.created_by == user_id, Invitation.used_at.is_(None))
     session.execute(unused.values(expires_at=0))
+    theirs = update(ApiKey).where(ApiKey.created_by == user_id, ApiKey.revoked_at.is_(None))
+    return session.scalars(theirs.values(revoked_at=now_ms()).returning(ApiKey.id)).all()
+
+
+def _take_over_closure(session: Session, user: User) -> bool:
+    """Make it an administrator's decision whether an account is closed; says whether it was a directory's."""
+    closed_there = update(DirectoryRecord).where(
+        DirectoryRecord.kind == "user", DirectoryRecord.id == user.id, DirectoryRecord.closed_at.is_not(None)
+    )
+    return bool(session.execute(closed_there.values(closed_at=None).returning(DirectoryRecord.id)).all())
 
 
 def _state_of(user: User) -> dict[str, object]:

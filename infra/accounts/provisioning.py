@@ -3,6 +3,10 @@
 A directory sees and changes only what it pushed itself, which is what has a `DirectoryRecord` of its name:
 local accounts and groups, and those of other directories, do not exist for it. Nothing here gives anybody
 roles beyond `employee`, a clearance or a compartment.
+
+Accounts of administrators and auditors do not exist for it either, from when they are made so: whoever holds
+the directory's key, an administrator among them, could otherwise change their own groups through it, or close
+the account of whoever would notice.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sqlalchemy import ColumnElement, delete, func, select, update
+from sqlalchemy import ColumnElement, Text, cast, delete, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -31,6 +35,7 @@ Kind = Literal["user", "group"]
 PersonChange = Literal["attributes", "disabled", "enabled"]
 
 MAX_UNIQUE_CHARS: Final = 255
+_PRIVILEGED: Final = frozenset({Role.ADMIN, Role.AUDITOR})
 # An id stands in addresses, so it must be one path segment; `bulkId` is reserved (RFC 7643, section 3.1).
 _GROUP_ID: Final = re.compile(r"(?!.*bulkId)[A-Za-z0-9][A-Za-z0-9._~-]{0,159}")
 
@@ -74,9 +79,19 @@ def get_record(
     record = session.get(
         DirectoryRecord, (directory, kind, record_id), with_for_update=True if to_change else None
     )
-    if record is None or record.deleted_at is not None:
+    is_hidden = kind == "user" and _is_privileged(session.get(User, record_id))
+    if record is None or record.deleted_at is not None or is_hidden:
         raise NotFound("There is no such user." if kind == "user" else "There is no such group.")
     return record
+
+
+def is_as_seen(record: DirectoryRecord, seen: DirectoryRecord) -> bool:
+    """Say whether a record is what it was when somebody read it, outside of this transaction."""
+    return (record.changed_at, record.external_id, record.attributes) == (
+        seen.changed_at,
+        seen.external_id,
+        seen.attributes,
+    )
 
 
 def find_records(
@@ -191,7 +206,7 @@ def remove_person(session: Session, record: DirectoryRecord) -> None:
     """
     user = session.get_one(User, record.id)
     _close(session, record, user)
-    user.email = None
+    user.email, user.email_vouched = None, False
     if session.scalars(
         delete(GroupMember).where(GroupMember.user_id == user.id).returning(GroupMember.group_id)
     ).all():
@@ -202,6 +217,8 @@ def remove_person(session: Session, record: DirectoryRecord) -> None:
 
 def _account_for(session: Session, directory: str, subject: str | None) -> User:
     identity = session.get(Identity, (directory, subject)) if subject else None
+    if identity is not None and _is_privileged(session.get(User, identity.user_id)):
+        raise Conflict("Another user has this externalId.", param="externalId")
     if identity is None:
         user = _new_account(session)
         session.add(Identity(directory=directory, subject=subject or user.id, user_id=user.id))
@@ -232,7 +249,7 @@ def _describe_person(session: Session, record: DirectoryRecord, user: User, push
         select(User.id).where(User.email == pushed.email, User.id != user.id)
     ):
         raise Conflict("Another account has this e-mail address.", param="emails")
-    user.name, user.email = pushed.name, pushed.email
+    user.name, user.email, user.email_vouched = pushed.name, pushed.email, pushed.email is not None
     _describe(record, pushed.user_name, pushed.external_id, pushed.attributes)
     _flush_unique(session, "Another user has this userName or externalId.")
 
@@ -359,11 +376,21 @@ def _check_pushed(session: Session, directory: str, user_ids: Iterable[str]) -> 
 
 
 def _live(directory: str, kind: Kind) -> list[ColumnElement[bool]]:
-    return [
+    live = [
         DirectoryRecord.directory == directory,
         DirectoryRecord.kind == kind,
         DirectoryRecord.deleted_at.is_(None),
     ]
+    if kind == "group":
+        return live
+    # Roles are a JSON list, which the two databases search in different ways; as text it is the same in both.
+    roles = cast(User.roles, Text)
+    privileged = select(User.id).where(or_(*(roles.contains(f'"{role}"') for role in _PRIVILEGED)))
+    return [*live, DirectoryRecord.id.not_in(privileged)]
+
+
+def _is_privileged(user: User | None) -> bool:
+    return user is not None and not _PRIVILEGED.isdisjoint(user.roles)
 
 
 def _describe(

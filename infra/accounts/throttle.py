@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -30,6 +31,8 @@ LONGEST_WAIT_S: Final = 15 * 60
 _DOUBLINGS: Final = 11
 """Failures beyond the free ones after which the wait is the longest; more than these are not counted."""
 _DAY_MS: Final = 86_400_000
+_UNSEEN: Final = frozenset(map(chr, (0x034F, 0x1806, 0x180B, 0x180C, 0x180D, 0xFFFC, *range(0xFE00, 0xFE10))))
+"""What a directory leaves out of a name although it is no control character (RFC 4518, section 2.2)."""
 SWEPT_AT_ONCE: Final = 100
 """Rows that one new row removes at most, so that sweeping never makes an attempt slow."""
 
@@ -46,9 +49,18 @@ class Bucket:
     recovers_s: int
 
 
-def account_bucket(name: str) -> Bucket:
-    """Return the bucket of an account, by the e-mail address or name that was typed."""
-    return Bucket(_hashed("account", name.strip().lower()), free=5, recovers_s=3600)
+def account_bucket(name: str, directory: str | None = None) -> Bucket:
+    """Return the bucket of an account, by the e-mail address or name that was typed here or for a directory.
+
+    Spellings that a directory may take for one name are one bucket (RFC 4518, section 2).
+    """
+    kind = "account" if directory is None else f"account in {directory}"
+    return Bucket(_hashed(kind, _folded(name)), free=5, recovers_s=3600)
+
+
+def subject_bucket(directory: str, subject: str) -> Bucket:
+    """Return the bucket of a directory's person, whichever of their names was typed."""
+    return Bucket(_hashed(f"subject in {directory}", subject), free=5, recovers_s=3600)
 
 
 def address_bucket(address: str, purpose: Purpose = "sign-in") -> Bucket:
@@ -85,13 +97,15 @@ def count_failure(session: Session, bucket: Bucket) -> None:
     _count(session, bucket)
 
 
-def attempt_succeeded(session: Session, *, account: Bucket, address: Bucket) -> None:
-    """Clear the account's failures, and take back the one that this attempt counted for the address."""
-    for bucket in sorted((account, address)):
-        if bucket is account:
-            session.execute(delete(Throttle).where(Throttle.bucket == bucket.id))
-        else:
+def attempt_succeeded(
+    session: Session, *, account: Bucket, address: Bucket, subject: Bucket | None = None
+) -> None:
+    """Clear the failures of the account, and take back the one that this attempt counted for the address."""
+    for bucket in sorted({account, address} | ({subject} if subject else set())):
+        if bucket is address:
             attempt_harmless(session, bucket)
+        else:
+            session.execute(delete(Throttle).where(Throttle.bucket == bucket.id))
 
 
 def attempt_harmless(session: Session, *buckets: Bucket) -> None:
@@ -154,6 +168,15 @@ def _refuse_while_blocked(row: Throttle, now: int) -> None:
             "Too many attempts failed. Wait a moment, then try again.",
             retry_after_s=math.ceil((row.blocked_until - now) / 1000),
         )
+
+
+def _folded(name: str) -> str:
+    shown = "".join(
+        char
+        for char in unicodedata.normalize("NFKC", name)
+        if char not in _UNSEEN and (char.isspace() or unicodedata.category(char)[0] != "C")
+    )
+    return unicodedata.normalize("NFKC", " ".join(shown.split()).casefold())
 
 
 def _hashed(kind: str, value: str) -> str:

@@ -90,6 +90,8 @@ class EventType(StrEnum):
     )
     FILE_MOVED = "file.moved", "A file was put into a collection, or taken out of one."
     FILE_DELETED = "file.deleted", "A document was removed from every store."
+    JOB_CANCELLED = "job.cancelled", "Somebody stopped the processing of a file."
+    JOB_RETRIED = "job.retried", "Somebody had a file processed again."
     COLLECTION_CREATED = "collection.created", "A collection was made."
     COLLECTION_CHANGED = "collection.changed", "The name or the label of a collection changed."
     COLLECTION_SHARED = "collection.shared", "Somebody was allowed or denied to read a collection."

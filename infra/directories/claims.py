@@ -25,7 +25,8 @@ class DirectoryPerson:
     An email address may be given to somebody else later, or be whatever the person typed at the provider:
     never find an account by it. `groups_known` is False when the directory said nothing about groups, which
     is not the same as saying that there are none: whoever is in a denied group must not slip out of it
-    because one kind of token leaves groups out.
+    because one kind of token leaves groups out. `email_vouched` says that the directory itself knows the
+    address to be theirs.
     """
 
     directory: str
@@ -34,6 +35,7 @@ class DirectoryPerson:
     email: str | None
     group_ids: frozenset[str]
     groups_known: bool = True
+    email_vouched: bool = False
 
 
 def directory_group(directory: str, value: object) -> str:
@@ -64,7 +66,13 @@ def directory_groups(directory: str, values: Iterable[object]) -> frozenset[str]
 
 
 def directory_person(
-    directory: str, *, subject: object, name: object, email: object, groups: Iterable[object] | None
+    directory: str,
+    *,
+    subject: object,
+    name: object,
+    email: object,
+    groups: Iterable[object] | None,
+    vouches_for_email: bool = False,
 ) -> DirectoryPerson:
     """Check what a directory sent and return the person; `groups` None means that it said nothing of them.
 
@@ -81,6 +89,7 @@ def directory_person(
         email=address,
         group_ids=frozenset() if groups is None else directory_groups(directory, groups),
         groups_known=groups is not None,
+        email_vouched=address is not None and vouches_for_email,
     )
 
 

@@ -13,7 +13,7 @@ import socket
 import ssl
 import uuid
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final, NoReturn
 from urllib.parse import urlsplit
@@ -67,8 +67,14 @@ class LdapSignIn:
                 hint="Use ldaps:// or leave start_tls on; only a server on this machine may do without.",
             )
 
-    def sign_in(self, login: str, password: str) -> DirectoryPerson:
+    def sign_in(
+        self, login: str, password: str, *, may_try: Callable[[str], bool] = lambda _subject: True
+    ) -> DirectoryPerson:
         """Return the person with this name and password.
+
+        Before the password is looked at, `may_try` is asked with the subject that the name leads to (with one
+        of nobody's when it leads to none): attempts are to be counted by the person and not by the spelling.
+        Where it says no, the password is as wrong as any other.
 
         Raises DirectoryRefused: `wrong_credentials` for a wrong name, a wrong password and an empty one
         alike, `ambiguous_login` when several people match, or what `directory_person` refuses. Raises
@@ -80,12 +86,14 @@ class LdapSignIn:
         try:
             with self._service() as service:
                 found = self._people(service, login)
-                dn = str(found[0]["dn"]) if len(found) == 1 else self._nobody()
+                subject = _first(found[0], self.configuration.subject_attribute) if len(found) == 1 else None
+                is_allowed = may_try(subject or secrets.token_hex(16))
+                dn = str(found[0]["dn"]) if len(found) == 1 and is_allowed else self._nobody()
                 # Also for a name that nobody or several people have: the time taken must not tell.
                 bound = self._binds(dn, secret)
                 if len(found) > 1:
                     raise DirectoryRefused("ambiguous_login")
-                if not bound or not found:
+                if not bound or not found or not is_allowed:
                     raise DirectoryRefused("wrong_credentials")
                 return self._person(service, found[0])
         except _NO_CONVERSATION as error:
@@ -139,6 +147,7 @@ class LdapSignIn:
             name=_first(entry, self.configuration.name_attribute),
             email=_first(entry, self.configuration.email_attribute),
             groups=self._groups(service, str(entry["dn"])),
+            vouches_for_email=True,
         )
 
     def _binds(self, dn: str, password: bytes) -> bool:

@@ -191,6 +191,8 @@ class OidcDirectory:
             name=claims.get(self.configuration.name_claim),
             email=None if claims.get("email_verified") is False else claims.get("email"),
             groups=groups,
+            # OpenID Connect Core 1.0, section 5.1: without this claim the address may be whatever was typed.
+            vouches_for_email=claims.get("email_verified") is True,
         )
 
 

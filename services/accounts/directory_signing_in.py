@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from fastapi import Request
 
 from infra.accounts import throttle
 from infra.audit.leaf import EventType
 from infra.database.tables import User
 from infra.directories.claims import DirectoryPerson
-from infra.errors import AddressRefused, DirectoryUnavailable, NotAuthenticated
+from infra.errors import AddressRefused, DirectoryUnavailable, NotAuthenticated, Throttled
 from services.accounts.directory_people import take_in
 from services.accounts.signing_in import (
     Attempt,
@@ -29,10 +31,17 @@ def sign_in_with_password(
     look alike), DirectoryUnavailable or AddressRefused.
     """
     asked = parts.directories.ldap(directory)
-    attempt = begin_attempt(parts, request, f"{directory}:{login}")
+    attempt = begin_attempt(parts, request, login, directory)
+
+    def may_try(subject: str) -> bool:
+        # A person has several names, and each of them many spellings; the guesses are at one password.
+        nonlocal attempt
+        attempt = replace(attempt, subject=throttle.subject_bucket(directory, subject))
+        return _count_subject(parts, attempt.subject)
+
     try:
         with parts.directories.asking(directory):
-            person = asked.sign_in(login, password)
+            person = asked.sign_in(login, password, may_try=may_try)
         return open_session_of(parts, request, person, corr, f"ldap:{directory}", attempt)
     except NotAuthenticated as refusal:
         record_failure(parts, corr, reason_of(refusal))
@@ -40,6 +49,19 @@ def sign_in_with_password(
     except (DirectoryUnavailable, AddressRefused):
         attempt.harmless(parts)
         raise
+
+
+def _count_subject(parts: Parts, subject: throttle.Bucket | None) -> bool:
+    """Count an attempt for a directory's person; says whether the password may be looked at.
+
+    Being held up here looks like a wrong password: it would tell that two names are one person's.
+    """
+    try:
+        with parts.database.write() as session:
+            throttle.begin_attempt(session, [subject] if subject else [])
+    except Throttled:
+        return False
+    return True
 
 
 def open_session_of(

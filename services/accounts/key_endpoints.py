@@ -15,7 +15,7 @@ from infra.database.tables import User
 from services.accounts.records import record_in
 from services.accounts.schemas import KeyRequest, ServiceAccountRequest, ServiceKeyRequest
 from services.accounts.shapes import account_object, key_object
-from services.accounts.signing_in import signed_in_person
+from services.accounts.signing_in import SignedInAdmin, signed_in_person
 from services.deps import Admin, CurrentPerson, PartsDep, Person, RequestId
 from services.parts import Parts
 
@@ -63,7 +63,7 @@ def list_service_accounts(parts: PartsDep, _admin: Admin) -> dict[str, Any]:
 
 @router.post("/service-accounts", status_code=201)
 def create_service_account(
-    body: ServiceAccountRequest, parts: PartsDep, person: Admin, corr: RequestId
+    body: ServiceAccountRequest, parts: PartsDep, person: SignedInAdmin, corr: RequestId
 ) -> dict[str, Any]:
     """Make an account for a program; it reads what is shared with it, like a person."""
     with parts.database.write() as session:
@@ -78,8 +78,7 @@ def create_service_key(
     account_id: str,
     body: ServiceKeyRequest,
     parts: PartsDep,
-    person: Admin,
-    _signed_in: Annotated[Person, Depends(signed_in_person)],
+    person: SignedInAdmin,
     corr: RequestId,
 ) -> dict[str, Any]:
     """Make a key for a program; its secret is in this answer and nowhere else."""
@@ -103,7 +102,9 @@ def _new_key(
     session: Session, parts: Parts, by: Principal, corr: str, user_id: str, body: KeyRequest
 ) -> dict[str, Any]:
     expires_at = now_ms() + body.expires_in_days * _DAY_MS if body.expires_in_days else None
-    key, secret = accounts.create_key(session, user_id, body.name, scopes=body.scopes, expires_at=expires_at)
+    key, secret = accounts.create_key(
+        session, user_id, body.name, scopes=body.scopes, expires_at=expires_at, created_by=by.user_id
+    )
     outcome, details = ",".join(key.scopes), {"account": user_id}
     record_in(session, parts, by, corr, EventType.KEY_CREATED, Resource("key", key.id), outcome, details)
     return {**key_object(key), "key": secret}

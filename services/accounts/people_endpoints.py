@@ -13,6 +13,7 @@ from infra.database.tables import User
 from services.accounts.records import record_in
 from services.accounts.schemas import AccountPatch
 from services.accounts.shapes import account_object, group_object
+from services.accounts.signing_in import SignedInAdmin
 from services.deps import Admin, CurrentPerson, PartsDep, Person, RequestId
 from services.parts import Parts
 
@@ -48,7 +49,7 @@ def list_users(parts: PartsDep, _admin: Admin) -> dict[str, Any]:
 
 @router.patch("/users/{user_id}")
 def change_user(
-    user_id: str, body: AccountPatch, parts: PartsDep, person: Admin, corr: RequestId
+    user_id: str, body: AccountPatch, parts: PartsDep, person: SignedInAdmin, corr: RequestId
 ) -> dict[str, Any]:
     """Change somebody else's roles, clearance, compartments or state; it bites at their next request."""
     wanted = accounts.AccountChange(
@@ -61,6 +62,9 @@ def change_user(
         changed = accounts.change_account(session, user_id, wanted, by=person.principal)
         if changed.fields:
             _record_change(session, parts, person, corr, changed)
+        for key_id in changed.withdrawn:
+            what = Resource("key", key_id)
+            record_in(session, parts, person.principal, corr, EventType.KEY_REVOKED, what, "maker_left")
         return account_object(changed.user, accounts.identities_of(session).get(user_id, []))
 
 

@@ -36,9 +36,10 @@ class Acceptance(BaseModel):
 
 
 class InvitationRequest(BaseModel):
-    """Which roles the new account shall have."""
+    """Which roles the new account shall have, and whose e-mail address it is for, if that is known."""
 
     roles: list[Role] = Field(min_length=1, max_length=4)
+    email: str | None = Field(None, max_length=320)
 
 
 class AccountPatch(BaseModel):

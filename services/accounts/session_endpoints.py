@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import urljoin
 
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy.orm import Session
 
 from infra import accounts
+from infra.access import Role
 from infra.accounts import throttle
 from infra.audit.leaf import EventType, Resource
 from infra.database.tables import User, WebSession
@@ -31,6 +32,8 @@ from services.parts import Parts
 
 router = APIRouter(prefix="/v1", tags=["accounts"])
 SignedIn = Annotated[Person, Depends(signed_in_person)]
+_FOR_KEYS: Final = frozenset({Role.EMPLOYEE, Role.CURATOR})
+"""The roles of those whom a key may invite."""
 
 
 # --- sign-in --------------------------------------------------------------------------------------
@@ -156,14 +159,20 @@ def change_password(
 def invite(
     body: InvitationRequest, request: Request, parts: PartsDep, person: Admin, corr: RequestId
 ) -> dict[str, Any]:
-    """Make a one-time link for a new account."""
+    """Make a one-time link for a new account; a key cannot invite administrators or auditors.
+
+    With an e-mail address, the account has to have that one, and it counts as known to be theirs.
+    """
+    if body.email is not None or not _FOR_KEYS.issuperset(body.roles):
+        # What it makes would outlive the key.
+        signed_in_person(person)
     with parts.database.write() as session:
-        token, expires_at = accounts.invite(session, body.roles, created_by=person.id)
+        token, expires_at = accounts.invite(session, body.roles, created_by=person.id, email=body.email)
         outcome = ",".join(sorted(body.roles))
         what = Resource("invitation", accounts.hash_secret(token)[:16])
         record_in(session, parts, person.principal, corr, EventType.INVITATION_CREATED, what, outcome)
     url = urljoin(parts.settings.public_url or str(request.base_url), "/join") + f"#{token}"
-    return {"url": url, "expires_at": expires_at, "roles": body.roles}
+    return {"url": url, "expires_at": expires_at, "roles": body.roles, "email": body.email}
 
 
 @router.post("/invitations/accept", status_code=201)
@@ -173,7 +182,8 @@ def accept_invitation(
     """Create the account that the invitation is for, and sign in."""
     try:
         user, token = _accept(body, request, parts, corr)
-    except NotAuthenticated:
+    except (NotAuthenticated, Conflict):
+        # An invitation that holds would otherwise find out for any address whether it has an account.
         _count_bad_invitation(parts, request)
         raise
     set_cookie(response, token)

@@ -24,6 +24,7 @@ def account_object(user: User, directories: list[str]) -> dict[str, Any]:
     """Return an account as administrators see it; `directories` say where it comes from, if not from here."""
     return {
         **user_object(user),
+        "email_vouched": user.email_vouched,
         "clearance": user.clearance,
         "compartments": user.compartments,
         "directories": directories,

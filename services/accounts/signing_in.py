@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request, Response
+from fastapi import Depends, Request, Response
 from sqlalchemy.orm import Session
 
 from infra import accounts
@@ -13,7 +14,7 @@ from infra.audit.leaf import ANONYMOUS, Event, EventType, Resource, Stage
 from infra.database.tables import User
 from infra.errors import NotAuthenticated, NotPermitted
 from services.accounts.records import record_in
-from services.deps import COOKIE, CurrentPerson, Person
+from services.deps import COOKIE, Admin, CurrentPerson, Person
 from services.parts import Parts
 
 
@@ -23,23 +24,30 @@ class Attempt:
 
     account: throttle.Bucket
     address: throttle.Bucket
+    # The directory's person whom the typed name led to, once that is known.
+    subject: throttle.Bucket | None = None
 
     def succeeded(self, session: Session) -> None:
         """Clear what was counted, in the transaction that opens the session."""
-        throttle.attempt_succeeded(session, account=self.account, address=self.address)
+        throttle.attempt_succeeded(session, account=self.account, address=self.address, subject=self.subject)
 
     def harmless(self, parts: Parts) -> None:
         """Take back what was counted, because nobody looked at the secret, e.g. a directory was down."""
         with parts.database.write() as session:
-            throttle.attempt_harmless(session, self.account, self.address)
+            throttle.attempt_harmless(session, *self._counted())
+
+    def _counted(self) -> list[throttle.Bucket]:
+        return [self.account, self.address, *([self.subject] if self.subject else [])]
 
 
-def begin_attempt(parts: Parts, request: Request, name: str) -> Attempt:
-    """Count an attempt for the account called `name` and for the client's address.
+def begin_attempt(parts: Parts, request: Request, name: str, directory: str | None = None) -> Attempt:
+    """Count an attempt for the account called `name`, here or in a directory, and for the client's address.
 
     Raises Throttled while either is held up: call it before anything looks at the secret.
     """
-    attempt = Attempt(throttle.account_bucket(name), throttle.address_bucket(client_address(request)))
+    attempt = Attempt(
+        throttle.account_bucket(name, directory), throttle.address_bucket(client_address(request))
+    )
     buckets = (attempt.account, attempt.address)
     # Whoever is held up is told so without taking the database's one writer.
     with parts.database.read() as session:
@@ -98,11 +106,24 @@ def delete_cookie(response: Response) -> None:
     response.delete_cookie(COOKIE, path="/", secure=True, httponly=True, samesite="strict")
 
 
+def is_program(person: Person) -> bool:
+    """Say whether a request came with a key or a directory's access token, and not with a sign-in."""
+    return person.principal.auth_method == "api_key" or person.principal.auth_method.startswith("token:")
+
+
+def signed_in_admin(person: Admin) -> Person:
+    """Return the administrator who signed in; raises NotPermitted for others, and for their keys."""
+    return signed_in_person(person)
+
+
 def signed_in_person(person: CurrentPerson) -> Person:
     """Return who signed in; raises NotPermitted for a key, which must not outlive its own withdrawal.
 
     The same holds for a directory's access token.
     """
-    if person.principal.auth_method == "api_key" or person.principal.auth_method.startswith("token:"):
+    if is_program(person):
         raise NotPermitted("A key cannot do this.", hint="Sign in, and do it on your account page.")
     return person
+
+
+SignedInAdmin = Annotated[Person, Depends(signed_in_admin)]

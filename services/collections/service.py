@@ -72,7 +72,7 @@ def views(
     me = person.principal.principal_id
     lines = _lines(session, [collection for collection in found if collection.owner == me])
     named = {line.principal for line in lines} | {collection.owner for collection in found}
-    labels = sharing.labels_of(session, named)
+    labels = sharing.labels_for(session, person.principal, named)
     made = {
         collection.id: CollectionView(collection, labels[collection.owner], collection.owner == me)
         for collection in found
@@ -171,6 +171,7 @@ def set_share(change: Change, collection_id: str, principal: str, *, shared: boo
     """
     with _own(change, collection_id) as (session, collection):
         if shared:
+            sharing.refuse_foreign_groups(change.person.principal, [principal])
             sharing.share_collection(session, collection, principal, effect=effect)
             _refuse_lockout(session, change, collection)
         else:

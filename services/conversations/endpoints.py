@@ -102,7 +102,7 @@ def export_conversation(
     return Response(text, media_type="text/markdown", headers=headers)
 
 
-@router.put("/{conversation_id}/shares/{principal}", status_code=204)
+@router.put("/{conversation_id}/shares/{principal:path}", status_code=204)
 def share_conversation(
     conversation_id: str,
     principal: str,
@@ -115,7 +115,7 @@ def share_conversation(
     service.set_share(parts, person, scope, corr, conversation_id, principal, shared=True)
 
 
-@router.delete("/{conversation_id}/shares/{principal}", status_code=204)
+@router.delete("/{conversation_id}/shares/{principal:path}", status_code=204)
 def unshare_conversation(
     conversation_id: str,
     principal: str,

@@ -101,7 +101,8 @@ def _views(
 ) -> list[ConversationView]:
     me = person.principal.principal_id
     shares = {row.id: conversations.shares_of(session, row.id) for row in found if row.owner == me}
-    labels = sharing.labels_of(session, {row.owner for row in found}.union(*shares.values()))
+    named = {row.owner for row in found}.union(*shares.values())
+    labels = sharing.labels_for(session, person.principal, named)
     return [
         ConversationView(
             conversation=row,
@@ -142,6 +143,7 @@ def set_share(
     with parts.database.write() as session:
         conversation = _own(session, person, scope, conversation_id)
         if shared:
+            sharing.refuse_foreign_groups(person.principal, [principal])
             conversations.share_conversation(session, conversation, principal)
         else:
             conversations.unshare_conversation(session, conversation, principal)

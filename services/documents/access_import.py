@@ -7,7 +7,7 @@ one file, a Windows group that means more people than it seems.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -16,23 +16,20 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra import documents, sharing
-from infra.access import EVERYONE, AccessScope, Principal, Role, may_read
+from infra.access import AccessScope, may_read
 from infra.audit.leaf import Event, EventType, Resource, Stage
 from infra.clock import new_id
-from infra.collections import NO_SUCH_COLLECTION, get_collection_to_fill, list_collections
-from infra.database.tables import Collection, Document, DocumentGrant, Group, GroupMember, User
+from infra.collections import get_collection_to_fill
+from infra.database.tables import Collection, Document, DocumentGrant
 from infra.errors import Conflict, InvalidInput, NotFound, StrongroomError
 from infra.sharing import MAX_LINES, Restriction
 from ingest.index import AT_ONCE, refresh_access
+from services.documents.access_words import Meanings, look_up
 from services.documents.service import Change, as_content
 from services.documents.upload import file_name_in
 
-WINDOWS_EVERYONE: Final = frozenset(
-    {"everyone", "authenticated users", "nt authority\\authenticated users", "s-1-1-0", "s-1-5-11"}
-)
-"""What Windows calls whoever can sign in; the last two are well-known SIDs (MS-DTYP 2.4.2.4)."""
-_OURS: Final = "everyone"
-"""Our own word for everyone; Windows writes its with a capital."""
+MAX_WORDS: Final = 20_000
+"""Most words of all access lists of one import, repeated ones included."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +46,16 @@ class Row:
     deny: Sequence[str] = ()
     clearance: int = 0
     compartments: Sequence[str] = ()
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the row has more lines than an access list, and so fails without being looked at."""
+        return len(self.allow) + len(self.deny) > MAX_LINES
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Whom the row names, in words that have to be looked up."""
+        return () if self.is_too_long else (*self.allow, *self.deny)
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,26 @@ class Import:
     _changed: list[str] = field(default_factory=list)
 
     def apply(self, rows: Sequence[Row]) -> list[RowOutcome]:
-        """Apply every row in a transaction of its own; the outcomes are in the order of the rows."""
+        """Apply every row in a transaction of its own; the outcomes are in the order of the rows.
+
+        Raises InvalidInput for more than `MAX_WORDS` words, and Conflict while another import of this
+        person is under way.
+        """
+        if sum(len(row.words) for row in rows) > MAX_WORDS:
+            raise InvalidInput(
+                f"The rows name people and groups {MAX_WORDS:,} times at most.",
+                hint="Send the rows in smaller pieces.",
+                param="rows",
+            )
+        with self.change.parts.imports.held_by(self.change.principal_id):
+            return self._apply(rows)
+
+    def _apply(self, rows: Sequence[Row]) -> list[RowOutcome]:
         named = Counter(file_name_in(row.path) for row in rows)
+        meanings = self._meanings(rows)
         try:
             outcomes = [
-                self._tried(number, row, namesakes=named[file_name_in(row.path)] - 1)
+                self._tried(number, row, meanings, namesakes=named[file_name_in(row.path)] - 1)
                 for number, row in enumerate(rows, 1)
             ]
         finally:
@@ -88,9 +110,19 @@ class Import:
         self._record_import(outcomes)
         return outcomes
 
-    def _tried(self, number: int, row: Row, *, namesakes: int) -> RowOutcome:
+    def _meanings(self, rows: Sequence[Row]) -> Meanings:
+        with self.change.parts.database.read() as session:
+            return look_up(
+                session,
+                self.change.person.principal,
+                (word for row in rows for word in row.words),
+                (row.collection for row in rows if row.collection),
+                everyone=self.everyone,
+            )
+
+    def _tried(self, number: int, row: Row, meanings: Meanings, *, namesakes: int) -> RowOutcome:
         try:
-            file_id, is_changed = self._one(row, namesakes)
+            file_id, is_changed = self._one(row, meanings, namesakes)
         except (InvalidInput, NotFound, Conflict) as error:
             # Anything else, e.g. a ledger that takes no records, ends the import: no row would do better.
             return RowOutcome(number, row.path, "failed", error=error)
@@ -98,23 +130,31 @@ class Import:
             self._changed.append(file_id)
         return RowOutcome(number, row.path, "applied" if is_changed else "unchanged", file_id)
 
-    def _one(self, row: Row, namesakes: int) -> tuple[str, bool]:
+    def _one(self, row: Row, meanings: Meanings, namesakes: int) -> tuple[str, bool]:
         """Apply one row; returns the file's id and whether anything changed."""
         if namesakes:
             raise Conflict("More than one row is about a file of this name.", param="path")
-        if len(row.allow) + len(row.deny) > MAX_LINES:
+        if row.is_too_long:
             raise InvalidInput(f"An access list has at most {MAX_LINES:,} lines.", param="allow")
+        # All that can be known before is: while a row has its transaction, nobody else can write.
+        allow, deny = meanings.principals(row.allow, "allow"), meanings.principals(row.deny, "deny")
+        place = meanings.collection(row.collection) if row.collection else None
         file_id, is_changed = "", False
         with suppress(_NotKept), self.change.of_access() as session:
-            file_id, is_changed = self._in_transaction(session, row)
+            file_id, is_changed = self._in_transaction(session, row, place, allow, deny)
             if self.dry_run or not is_changed:
                 raise _NotKept
         return file_id, is_changed
 
-    def _in_transaction(self, session: Session, row: Row) -> tuple[str, bool]:
-        directory = _Directory(session, self.change.person.principal, everyone=self.everyone)
-        allow, deny = directory.principals(row.allow, "allow"), directory.principals(row.deny, "deny")
-        collection = self._collection(session, row.collection) if row.collection else None
+    def _in_transaction(
+        self, session: Session, row: Row, place: str | None, allow: set[str], deny: set[str]
+    ) -> tuple[str, bool]:
+        principal = self.change.person.principal
+        collection = (
+            get_collection_to_fill(session, self.change.scope, place, principal)
+            if place is not None
+            else None
+        )
         document = self._document(session, row.path, collection)
         before = _state(session, document)
         self._place(session, document, collection, allow)
@@ -124,7 +164,7 @@ class Import:
             clearance=row.clearance,
             compartments=frozenset(row.compartments),
         )
-        sharing.restrict(session, document, wanted, self.change.person.principal)
+        sharing.restrict(session, document, wanted, principal)
         is_changed = _state(session, document) != before
         if is_changed:
             content = as_content(wanted) | ({"allow": sorted(allow)} if collection is None else {})
@@ -142,25 +182,6 @@ class Import:
         elif document.collection_id != collection.id:
             sharing.put_into(session, document, collection)
             self.change.record_file(session, EventType.FILE_MOVED, document, collection=collection.id)
-
-    def _collection(self, session: Session, named: str) -> Collection:
-        """Return one's own collection of this name, or the one of this id that one may fill.
-
-        Anybody may give their collection any name and share it: a foreign one must be meant by its id.
-        """
-        scope, principal = self.change.scope, self.change.person.principal
-        mine = [
-            collection
-            for collection in list_collections(session, scope)
-            if collection.owner == principal.principal_id and collection.name == named
-        ]
-        if len(mine) > 1:
-            raise Conflict(
-                "You have several collections of this name.", hint="Give an id.", param="collection"
-            )
-        if not mine and not named.isprintable():
-            raise NotFound(NO_SUCH_COLLECTION, param="collection")
-        return mine[0] if mine else get_collection_to_fill(session, scope, named, principal)
 
     def _document(self, session: Session, path: str, collection: Collection | None) -> Document:
         """Return the one own file that a row means: where the row wants it, else wherever it is now."""
@@ -213,54 +234,3 @@ def _state(session: Session, document: Document) -> object:
     own = session.execute(lines.where(DocumentGrant.document_id == document.id)).all()
     labels = (document.clearance, tuple(document.compartments))
     return document.collection_id, document.inherits, labels, frozenset(tuple(line) for line in own)
-
-
-@dataclass(frozen=True)
-class _Directory:
-    """Whom the words of a manifest mean. Raises InvalidInput for each that means nobody for certain."""
-
-    session: Session
-    asking: Principal
-    everyone: bool
-
-    def principals(self, words: Iterable[str], column: str) -> set[str]:
-        """Return the principal ids of one list."""
-        return {self._principal(word.strip(), column) for word in words if word.strip()}
-
-    def _principal(self, word: str, column: str) -> str:
-        if word == _OURS:
-            return EVERYONE
-        if word.casefold() in WINDOWS_EVERYONE:
-            if self.everyone:
-                return EVERYONE
-            raise InvalidInput(
-                f"“{word}” would mean everybody who can sign in.",
-                hint="Say that this is meant with --everyone.",
-                param=column,
-            )
-        found = self._named(word) if word.isprintable() else []
-        if len(found) != 1:
-            many = "Several groups are called" if found else "There is nobody called"
-            raise InvalidInput(f"{many} “{word}”.", param=column)
-        return found[0]
-
-    def _named(self, word: str) -> Sequence[str]:
-        if sharing.principal_exists(self.session, word):
-            return [word]
-        if word.startswith("group:"):
-            return self._groups(word.removeprefix("group:"))
-        if "@" in word:
-            address = select(User.id, User.kind).where(User.email == word.lower())
-            return [f"{kind}:{id_}" for id_, kind in self.session.execute(address)]
-        return []
-
-    def _groups(self, name: str) -> Sequence[str]:
-        """Return the groups of a name: all for those who look after people or files, one's own for others.
-
-        To everybody else a group that they are not in looks like one that does not exist.
-        """
-        wanted = select(Group.id).where(Group.name == name)
-        if not {Role.ADMIN, Role.CURATOR} & self.asking.roles:
-            mine = select(GroupMember.group_id).where(GroupMember.user_id == self.asking.user_id)
-            wanted = wanted.where(Group.id.in_(mine))
-        return self.session.scalars(wanted).all()

@@ -14,7 +14,7 @@ from infra import documents, sharing
 from infra.access import AccessScope
 from infra.database.tables import Document
 from infra.errors import NotFound
-from infra.sharing import Effect, Restriction
+from infra.sharing import Effect
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents import service
 from services.documents.schemas import FileAccess
@@ -114,7 +114,7 @@ def get_access(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scop
     """Tell the owner how their file is narrowed: who of its collection's readers, who not, which label."""
     with parts.database.read() as session:
         document = documents.get_own_document(session, scope, file_id, person.principal.principal_id)
-        return access_object(session, document, sharing.restriction_of(session, document))
+        return access_object(session, person, document)
 
 
 @router.put("/{file_id}/access")
@@ -193,10 +193,11 @@ def file_object(view: FileView) -> dict[str, Any]:
     }
 
 
-def access_object(session: Session, document: Document, restriction: Restriction) -> dict[str, Any]:
+def access_object(session: Session, person: Person, document: Document) -> dict[str, Any]:
     """Return how a file is narrowed, in words beside the ids; its owner is never shut out, and left out."""
+    restriction = sharing.restriction_of(session, document)
     named = (restriction.only or frozenset()) | restriction.deny
-    labels = sharing.labels_of(session, named)
+    labels = sharing.labels_for(session, person.principal, named)
 
     def listed(principals: frozenset[str]) -> list[dict[str, str]]:
         return [{"id": id_, "label": labels[id_]} for id_ in sorted(principals - {document.owner})]

@@ -13,7 +13,7 @@ import anyio
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra import documents, sharing
+from infra import accounts, documents, sharing
 from infra.access import POLICY, AccessScope, may_read, scope_of
 from infra.audit.leaf import Authz, Event, EventType, Resource, Stage
 from infra.clock import new_id, now_ms
@@ -21,7 +21,7 @@ from infra.collections import get_collection_to_fill
 from infra.database.batches import in_batches
 from infra.database.tables import Collection, Document, DocumentGrant, DocumentVersion, Job
 from infra.epoch import raise_epoch
-from infra.errors import Conflict, InvalidInput, TooLarge
+from infra.errors import Conflict, InvalidInput, NotAuthenticated, TooLarge
 from infra.sharing import Effect, Restriction
 from ingest import jobs
 from ingest.index import Removed, refresh_access, remove_document
@@ -140,8 +140,11 @@ def _register(
     parts = change.parts
     try:
         with parts.database.write() as session:
+            change = _by_now(session, change)
             document, is_new_content = _document_for(session, change, received, sha256)
-            for principal in dict.fromkeys(received.fields.get("share", [])):
+            shares = dict.fromkeys(received.fields.get("share", []))
+            sharing.refuse_foreign_groups(change.person.principal, shares)
+            for principal in shares:
                 if sharing.share(session, document, principal):
                     change.record_file(session, EventType.FILE_SHARED, document, principal=principal)
             if is_new_content:
@@ -164,9 +167,21 @@ def _register(
     return document_id
 
 
+def _by_now(session: Session, change: Change) -> Change:
+    """Return the change as the person's who they are now: an upload may take hours from its first byte on.
+
+    Raises NotAuthenticated when their account is closed, or their key or sign-in has ended.
+    """
+    # Held first: nobody closes the account between this look and the end of the transaction.
+    documents.hold_names(session, change.principal_id)
+    principal = accounts.renewed(session, change.person.principal)
+    if principal is None:
+        raise NotAuthenticated(accounts.SIGNED_OUT)
+    return replace(change, person=replace(change.person, principal=principal))
+
+
 def _document_for(session: Session, change: Change, received: Upload, sha256: str) -> tuple[Document, bool]:
     """Return the document that an upload belongs to, and whether its bytes are new there."""
-    documents.hold_names(session, change.principal_id)
     collection = _collection_for(session, change, received)
     place = collection.id if collection is not None else None
     document = documents.find_own_by_name(
@@ -221,7 +236,8 @@ def views(session: Session, person: Person, found: Sequence[Document]) -> list[F
     # Whom a document is shared with is its owner's business.
     grants = _shares(session, [d.id for d in found if d.owner == me and d.collection_id is None])
     readers = {principal for granted in grants.values() for principal in granted} - {me}
-    labels = sharing.labels_of(session, {document.owner for document in found} | readers)
+    named = {document.owner for document in found} | readers
+    labels = sharing.labels_for(session, person.principal, named)
     return [
         FileView(
             document=document,
@@ -273,6 +289,7 @@ def set_share(change: Change, document_id: str, principal: str, *, shared: bool,
     with change.of_access() as session:
         document = documents.get_own_document(session, change.scope, document_id, change.principal_id)
         if shared:
+            sharing.refuse_foreign_groups(change.person.principal, [principal])
             sharing.share(session, document, principal, effect=effect)
             sharing.refuse_lockout(session, document, change.person.principal)
         else:
@@ -293,6 +310,10 @@ def set_access(change: Change, document_id: str, wanted: Restriction) -> None:
         wanted = replace(wanted, only=wanted.only | {change.principal_id})
     with change.of_access() as session:
         document = documents.get_own_document(session, change.scope, document_id, change.principal_id)
+        named = (wanted.only or frozenset()) | wanted.deny
+        # Who has left a group must still be able to keep its lines: dropping a denial would widen access.
+        new = named - sharing.principals_on(session, document)
+        sharing.refuse_foreign_groups(change.person.principal, new)
         sharing.restrict(session, document, wanted, change.person.principal)
         change.record_file(session, EventType.FILE_RESTRICTED, document, **as_content(wanted))
     refresh_access(change.parts.database, change.parts.index, [document_id])

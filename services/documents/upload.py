@@ -148,6 +148,8 @@ class _Reader:
     def _finish(self) -> None:
         if not self._part.is_file:
             value = self._part.data.decode("utf-8", "replace")
+            if "\0" in value:
+                raise InvalidInput("A form field holds a zero character.", param=self._part.name)
             self.upload.fields.setdefault(self._part.name, []).append(value)
 
     def _end(self) -> None:

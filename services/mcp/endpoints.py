@@ -70,6 +70,14 @@ def _own_origins(parts: Parts, request: Request) -> set[str]:
     return own | {f"{public.scheme}://{public.netloc}"} if public.netloc else own
 
 
+async def _whole_body(request: Request) -> bytes:
+    """Read the body; what the endpoint depends on after this is looked up when all of it is there.
+
+    Somebody may send it slowly, and lose meanwhile what they could read when they began.
+    """
+    return await request.body()
+
+
 router = APIRouter(prefix="/mcp", tags=["mcp"])
 
 
@@ -78,6 +86,8 @@ async def exchange_message(
     request: Request,
     parts: PartsDep,
     _origin: Annotated[None, Depends(_refuse_foreign_origin)],
+    # Before the person, because dependencies are solved in this order.
+    body: Annotated[bytes, Depends(_whole_body)],
     person: CurrentPerson,
     corr: RequestId,
 ) -> Response:
@@ -91,8 +101,7 @@ async def exchange_message(
     manager = StreamableHTTPSessionManager(
         server, json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
     )
-    # Read here, where a body that is too large is refused like everywhere else.
-    exchange = _Exchange(request, await request.body())
+    exchange = _Exchange(request, body)
     async with manager.run():
         await manager.handle_request(request.scope, exchange.receive, exchange.send)
     return exchange.answer()

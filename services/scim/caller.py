@@ -16,6 +16,8 @@ from services.deps import CurrentPerson, PartsDep, RequestId
 from services.parts import Parts
 
 PREFIX: Final = "/scim/v2"
+ATTEMPTS: Final = 5
+"""How often a change is made again because another one came in between."""
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,24 @@ from scim2_models import ListResponse
 from sqlalchemy.orm import Session
 
 from infra.accounts import provisioning
-from infra.accounts.provisioning import MemberChange
+from infra.accounts.provisioning import MemberChange, PushedGroup
 from infra.audit.leaf import EventType, Resource
 from infra.database.tables import DirectoryRecord
+from infra.errors import Conflict
 from ingest.index import refresh_lagging
-from services.scim.caller import Directory
+from services.scim.caller import ATTEMPTS, Directory
 from services.scim.filters import condition
+from services.scim.memberships import read_patched_group
 from services.scim.resources import (
     Group,
     known_group,
     member_ids,
     pushed_group,
     read_new,
-    read_patched,
     read_replacement,
 )
+
+_Apply = Callable[[Group, frozenset[str]], tuple[Group, frozenset[str]]]
 
 
 def create_group(caller: Directory, body: Mapping[str, Any]) -> Group:
@@ -35,7 +38,7 @@ def create_group(caller: Directory, body: Mapping[str, Any]) -> Group:
         change = provisioning.set_members(session, record, members)
         what = Resource("group", provisioning.group_principal(caller.name, record.id))
         caller.record(session, EventType.GROUP_CREATED, what, about=_about(change))
-        return _shown(session, caller, [record])[0]
+    return known_group(record, sorted(members), caller.base)
 
 
 def get_group(caller: Directory, group_id: str) -> Group:
@@ -64,12 +67,17 @@ def list_groups(
 
 def replace_group(caller: Directory, group_id: str, body: Mapping[str, Any]) -> Group:
     """Set a group's name and members."""
-    return _change(caller, group_id, lambda known: read_replacement(Group, body, known))
+
+    def replaced(known: Group, _members: frozenset[str]) -> tuple[Group, frozenset[str]]:
+        wanted = read_replacement(Group, body, known)
+        return wanted, member_ids(wanted)
+
+    return _change(caller, group_id, replaced)
 
 
 def patch_group(caller: Directory, group_id: str, body: Mapping[str, Any]) -> Group:
     """Rename a group, or put people into it and take them out; it bites at their next request."""
-    return _change(caller, group_id, lambda known: read_patched(Group, body, known))
+    return _change(caller, group_id, lambda known, members: read_patched_group(body, known, members))
 
 
 def delete_group(caller: Directory, group_id: str) -> None:
@@ -82,17 +90,45 @@ def delete_group(caller: Directory, group_id: str) -> None:
     refresh_lagging(caller.parts.database, caller.parts.index)
 
 
-def _change(caller: Directory, group_id: str, apply: Callable[[Group], Group]) -> Group:
-    with caller.parts.database.write() as session:
-        record = provisioning.get_record(session, caller.name, "group", group_id, to_change=True)
-        wanted = apply(_shown(session, caller, [record])[0])
-        what = Resource("group", provisioning.group_principal(caller.name, group_id))
-        if provisioning.change_group(session, record, pushed_group(wanted)):
-            caller.record(session, EventType.DIRECTORY_CHANGED, what, "attributes")
-        change = provisioning.set_members(session, record, member_ids(wanted))
-        if change.added or change.removed:
-            caller.record(session, EventType.GROUP_CHANGED, what, "members", about=_about(change))
-        return _shown(session, caller, [record])[0]
+def _change(caller: Directory, group_id: str, apply: _Apply) -> Group:
+    for _ in range(ATTEMPTS):
+        # Thousands of members take a while to read, and the database has one writer: only what is found
+        # to be the same afterwards is written.
+        seen, before = _seen(caller, group_id)
+        wanted, members = apply(known_group(seen, [], caller.base), before)
+        pushed = pushed_group(wanted)
+        with caller.parts.database.write() as session:
+            record = provisioning.get_record(session, caller.name, "group", group_id, to_change=True)
+            if not provisioning.is_as_seen(record, seen) or _members(session, caller, group_id) != before:
+                continue
+            _write(session, caller, record, pushed, members)
+        return known_group(record, sorted(members), caller.base)
+    raise Conflict("This group is being changed by others at this moment.", hint="Try again.")
+
+
+def _seen(caller: Directory, group_id: str) -> tuple[DirectoryRecord, frozenset[str]]:
+    with caller.parts.database.read() as session:
+        record = provisioning.get_record(session, caller.name, "group", group_id)
+        return record, _members(session, caller, group_id)
+
+
+def _members(session: Session, caller: Directory, group_id: str) -> frozenset[str]:
+    return frozenset(provisioning.members_pushed(session, caller.name, [group_id]).get(group_id, []))
+
+
+def _write(
+    session: Session,
+    caller: Directory,
+    record: DirectoryRecord,
+    pushed: PushedGroup,
+    members: frozenset[str],
+) -> None:
+    what = Resource("group", provisioning.group_principal(caller.name, record.id))
+    if provisioning.change_group(session, record, pushed):
+        caller.record(session, EventType.DIRECTORY_CHANGED, what, "attributes")
+    change = provisioning.set_members(session, record, members)
+    if change.added or change.removed:
+        caller.record(session, EventType.GROUP_CHANGED, what, "members", about=_about(change))
 
 
 def _about(change: MemberChange) -> dict[str, list[str]] | None:

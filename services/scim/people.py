@@ -12,10 +12,12 @@ from infra.accounts import provisioning
 from infra.accounts.provisioning import PersonChange
 from infra.audit.leaf import EventType, Resource
 from infra.database.tables import DirectoryRecord
-from services.scim.caller import Directory
+from infra.errors import Conflict
+from services.scim.caller import ATTEMPTS, Directory
 from services.scim.filters import condition
 from services.scim.resources import (
     User,
+    check_lists,
     known_user,
     pushed_person,
     read_new,
@@ -33,6 +35,7 @@ _EVENTS: Final[dict[PersonChange, tuple[EventType, str]]] = {
 
 def create_user(caller: Directory, body: Mapping[str, Any]) -> User:
     """Add somebody who joined."""
+    check_lists(body)
     pushed = pushed_person(read_new(User, body), was_active=True)
     with caller.parts.database.write() as session:
         record = provisioning.add_person(session, caller.name, pushed)
@@ -62,11 +65,13 @@ def list_users(caller: Directory, text: str | None, *, skip: int, limit: int) ->
 
 def replace_user(caller: Directory, user_id: str, body: Mapping[str, Any]) -> User:
     """Set everything that the directory says about somebody."""
+    check_lists(body)
     return _change(caller, user_id, lambda known: read_replacement(User, body, known))
 
 
 def patch_user(caller: Directory, user_id: str, body: Mapping[str, Any]) -> User:
     """Change some of what the directory says about somebody, or close or reopen their account."""
+    check_lists(body)
     return _change(caller, user_id, lambda known: read_patched(User, body, known))
 
 
@@ -79,14 +84,21 @@ def delete_user(caller: Directory, user_id: str) -> None:
 
 
 def _change(caller: Directory, user_id: str, apply: Callable[[User], User]) -> User:
-    with caller.parts.database.write() as session:
-        record = provisioning.get_record(session, caller.name, "user", user_id, to_change=True)
-        was_active = record.attributes.get("active") is True
-        pushed = pushed_person(apply(known_user(record)), was_active=was_active)
-        for change in provisioning.change_person(session, record, pushed):
-            event, outcome = _EVENTS[change]
-            caller.record(session, event, Resource("account", user_id), outcome)
-        return _shown(session, caller, [record])[0]
+    for _ in range(ATTEMPTS):
+        # The database has one writer: what was said is read before, and written if nothing changed meanwhile.
+        with caller.parts.database.read() as session:
+            seen = provisioning.get_record(session, caller.name, "user", user_id)
+        was_active = seen.attributes.get("active") is True
+        pushed = pushed_person(apply(known_user(seen)), was_active=was_active)
+        with caller.parts.database.write() as session:
+            record = provisioning.get_record(session, caller.name, "user", user_id, to_change=True)
+            if not provisioning.is_as_seen(record, seen):
+                continue
+            for change in provisioning.change_person(session, record, pushed):
+                event, outcome = _EVENTS[change]
+                caller.record(session, event, Resource("account", user_id), outcome)
+            return _shown(session, caller, [record])[0]
+    raise Conflict("This user is being changed by others at this moment.", hint="Try again.")
 
 
 def _shown(session: Session, caller: Directory, records: Sequence[DirectoryRecord]) -> list[User]:

@@ -52,6 +52,10 @@ MAX_RESULTS: Final = 200
 MAX_KEPT_BYTES: Final = 16 * 1024
 """Most bytes of JSON that are kept about one person or group."""
 MAX_NAME_CHARS: Final = 200
+MAX_OPERATIONS: Final = 100
+"""Most operations of one PATCH."""
+MAX_LISTED: Final = 300
+"""Most entries of all lists in what is sent about one person: the library compares each with every other."""
 
 TOLERANT: Final = ScimPolicy(
     # Directories send everything they have; what is not ours to keep must not stop the rest.
@@ -169,9 +173,37 @@ def read_replacement(model: type[_Resource], body: Mapping[str, Any], known: _Re
 
 def read_patched(model: type[_Resource], body: Mapping[str, Any], known: _Resource) -> _Resource:
     """Apply a PATCH to a `known` resource, all of it or nothing; raises SCIMException or InvalidInput."""
+    check_operations(body)
     patch: PatchOp[Any] = _read(PatchOp.__class_getitem__(model), body, Context.RESOURCE_PATCH_REQUEST)
     patch.patch(known, scim_policy=TOLERANT)
     return known
+
+
+def check_operations(body: Mapping[str, Any]) -> tuple[str | None, list[Any]]:
+    """Return the operations of a PATCH and the field that holds them, None and none when no field does.
+
+    Raises InvalidInput for more than MAX_OPERATIONS.
+    """
+    fields = [
+        name for name, value in body.items() if name.lower() == "operations" and isinstance(value, list)
+    ]
+    if sum(len(body[name]) for name in fields) > MAX_OPERATIONS:
+        raise InvalidInput(f"A PATCH has at most {MAX_OPERATIONS} operations.", param="Operations")
+    return (fields[0], body[fields[0]]) if len(fields) == 1 else (None, [])
+
+
+def check_lists(body: object) -> None:
+    """Raise InvalidInput when the lists in what is sent about one person have over MAX_LISTED entries."""
+    if _listed(body) > MAX_LISTED:
+        raise InvalidInput(f"More than {MAX_LISTED} values about one person.")
+
+
+def _listed(value: object) -> int:
+    if isinstance(value, Mapping):
+        return sum(_listed(inner) for inner in value.values())
+    if isinstance(value, list):
+        return len(value) + sum(_listed(inner) for inner in value)
+    return 0
 
 
 def _read(model: type[_Model], body: Mapping[str, Any], context: Context) -> _Model:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import anyio
 from fastapi import APIRouter, Query
 
+from infra.access import AccessScope
 from infra.documents import Passage
-from infra.titles import suggest
+from infra.titles import Suggestion, suggest
 from services.deps import CurrentPerson, PartsDep, RequestId, Scope
 from services.documents.places import place_label
+from services.parts import Parts
 from services.search.schemas import SearchRequest, VectorStoreSearchRequest
 from services.search.service import search
 
@@ -69,20 +72,24 @@ def search_collection(
 
 
 @router.get("/suggestions")
-def list_suggestions(
+async def list_suggestions(
     parts: PartsDep,
     _person: CurrentPerson,
     scope: Scope,
     q: Annotated[str, Query(max_length=LONGEST_TYPED)] = "",
 ) -> dict[str, Any]:
     """Suggest at most 8 titles of readable files with words that begin with `q`; without it, the newest."""
-    with parts.database.read() as session:
-        found = suggest(session, scope, q)
+    found = await anyio.to_thread.run_sync(_suggested, parts, scope, q, limiter=parts.suggesters)
     data = [
         {"object": "suggestion", "text": each.text, "file": {"id": each.document_id, "name": each.name}}
         for each in found
     ]
     return {"object": "list", "data": data}
+
+
+def _suggested(parts: Parts, scope: AccessScope, typed: str) -> list[Suggestion]:
+    with parts.database.read() as session:
+        return suggest(session, scope, typed)
 
 
 def result_object(passage: Passage, rank: int) -> dict[str, Any]:

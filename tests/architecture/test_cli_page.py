@@ -13,7 +13,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "cli.md"
-BLOCK = re.compile(r"^```console\n\$ (strongroom(?: [a-z][a-z-]*)* --help)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(
+    r"^```console\n\$ (strongroom(?: [a-z][a-z-]*)* --help)\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 BLOCKS = dict(BLOCK.findall(PAGE.read_text()))
 LIGHT_CPU_S = 1.0
 

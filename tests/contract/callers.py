@@ -163,7 +163,7 @@ class Actor:
     @cached_property
     def file(self) -> dict[str, str]:
         """A file of theirs, as rows: reading it in would take a parser's child and a second."""
-        return self._kept_file()
+        return self.new_file()
 
     @cached_property
     def uploaded(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class Actor:
     @cached_property
     def placed_id(self) -> str:
         """A file in their collection."""
-        file_id = self._kept_file()["id"]
+        file_id = self.new_file()["id"]
         self._made(f"/v1/vector_stores/{self.collection_id}/files", {"file_id": file_id}, 200)
         return file_id
 
@@ -240,12 +240,13 @@ class Actor:
         """A passage of the file that everybody may read."""
         return str(self._made("/v1/search", {"query": QUESTION}, 200)["data"][0]["id"])
 
-    @property
+    @cached_property
     def event_id(self) -> str:
-        """A record with content."""
-        _ = self.answer_id
+        """A record of their question, with its content."""
+        # Asking for the receipt gives everything that waits a place in the log.
+        self.client.get(f"/v1/answers/{self.answer_id}/receipt").raise_for_status()
         auditor = self.house.caller(Caller.AUDITOR).client
-        listed = auditor.get("/v1/audit/events", params={"newest": True}).json()["data"]
+        listed = auditor.get("/v1/audit/events", params={"correlation": self.answer_id}).json()["data"]
         return next(str(event["id"]) for event in listed if event["has_content"])
 
     @property
@@ -259,7 +260,8 @@ class Actor:
         """Their own address."""
         return str(self.client.get("/v1/me").json()["email"])
 
-    def _kept_file(self) -> dict[str, str]:
+    def new_file(self) -> dict[str, str]:
+        """Keep a file of theirs and return its id and name."""
         house, name = self.house, f"{fresh('note')}.txt"
         with house.database.write() as session:
             document = documents.create_document(session, owner=f"user:{self.user_id}", name=name)
@@ -375,7 +377,8 @@ _BODIES: Final[dict[str, _Make]] = {
     "POST /v1/vector_stores": lambda _: {"name": fresh("Collection")},
     "POST /v1/vector_stores/{collection_id}": lambda _: {"name": fresh("Collection")},
     "PATCH /v1/vector_stores/{collection_id}/label": lambda _: {"clearance": 0},
-    "POST /v1/vector_stores/{collection_id}/files": lambda actor: {"file_id": actor.file["id"]},
+    # Another file each time: one that stands in a collection cannot be shared any more.
+    "POST /v1/vector_stores/{collection_id}/files": lambda actor: {"file_id": actor.new_file()["id"]},
     "POST /v1/vector_stores/{collection_id}/search": lambda _: {"query": QUESTION},
     "POST /v1/search": lambda _: {"query": QUESTION},
     "POST /v1/chat/completions": lambda _: {

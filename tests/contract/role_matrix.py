@@ -129,8 +129,6 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         ADMINS,
         """
         POST /v1/invitations
-        PATCH /v1/users/{user_id}
-        POST /v1/service-accounts
         DELETE /v1/service-accounts/{account_id}/keys/{key_id}
         POST /v1/groups
         DELETE /v1/groups/{group_id}
@@ -150,7 +148,14 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         GET /v1/service-accounts
         """,
     ),
-    (SIGNED_IN_ADMINS, "POST /v1/service-accounts/{account_id}/keys"),
+    (
+        SIGNED_IN_ADMINS,
+        """
+        PATCH /v1/users/{user_id}
+        POST /v1/service-accounts
+        POST /v1/service-accounts/{account_id}/keys
+        """,
+    ),
     (
         DIRECTORIES,
         """

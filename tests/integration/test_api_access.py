@@ -158,7 +158,8 @@ def test_an_invitation_works_once(world: World) -> None:
 
 def test_an_administrator_cannot_be_an_auditor(world: World) -> None:
     """Who runs the server does not check its record."""
-    answer = world.admin.client.post("/v1/invitations", json={"roles": ["admin", "auditor"]})
+    with world.admin.signed_in() as browser:
+        answer = browser.post("/v1/invitations", json={"roles": ["admin", "auditor"]})
     assert error_of(answer, 400)["param"] == "roles"
 
 
@@ -167,7 +168,6 @@ FOR_ROLES: list[tuple[str, str, dict[str, Any] | None, str]] = [
     ("GET", "/v1/users", None, "admin"),
     ("POST", "/v1/groups", {"name": "Elsewhere"}, "admin"),
     ("GET", "/v1/service-accounts", None, "admin"),
-    ("POST", "/v1/service-accounts", {"name": "Elsewhere"}, "admin"),
     ("GET", "/v1/audit/events", None, "auditor"),
     ("GET", "/v1/audit/checkpoint", None, "auditor"),
     ("POST", "/v1/audit/verify", None, "auditor"),

@@ -27,7 +27,11 @@ def file(world: World) -> dict[str, Any]:
 
 def test_a_row_gives_its_file_readers_and_denials(world: World, file: dict[str, Any]) -> None:
     """Hidden from the auditor, who is denied, and from Ben after the second row. Visible to Ben before."""
-    row = {"path": f"share\\folder\\{file['filename']}", "allow": ["everyone"], "deny": [world.auditor.email]}
+    row = {
+        "path": f"share\\folder\\{file['filename']}",
+        "allow": ["everyone"],
+        "deny": [world.auditor.principal],
+    }
     done = imported(world.ada, [row])
     assert (done["totals"], done["rows"][0]["file_id"]) == (totals(applied=1), file["id"])
     assert [reads(who, file) for who in (world.ben, world.auditor, world.ada)] == [True, False, True]
@@ -70,7 +74,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str | None]] = [
     ({"deny": ["user:nobody"]}, "deny"),
     ({"allow": ["everyone"], "deny": ["DOMAIN\\Interns"]}, "deny"),
     ({"allow": ["group:No such group"]}, "allow"),
-    ({"allow": ["a\x00"]}, "allow"),
+    ({"allow": ["a\x07"]}, "allow"),
     ({"allow": ["Everyone"]}, "allow"),
     ({"allow": ["NT AUTHORITY\\Authenticated Users"]}, "allow"),
     ({"allow": ["everyone"], "deny": ["S-1-1-0"]}, "deny"),
@@ -79,7 +83,7 @@ BAD_ROWS: list[tuple[dict[str, Any], str | None]] = [
     ({"allow": ["everyone"], "compartments": [" "]}, "compartments"),
     ({"allow": ["everyone"], "deny": ["everyone"]}, None),
     ({"allow": ["everyone"], "collection": "None of mine"}, None),
-    ({"allow": ["everyone"], "collection": "\x00"}, "collection"),
+    ({"allow": ["everyone"], "collection": "\x07"}, "collection"),
     ({"allow": ["everyone"] * 10_000}, "allow"),
 ]
 
@@ -99,7 +103,7 @@ def test_a_doubtful_row_leaves_its_file_as_it_was(
     assert (reads(world.ben, file), reads(world.ben, other)) == (False, True)
 
 
-@pytest.mark.parametrize("path", ["/", "..", "", "\x00", "no such file.md"])
+@pytest.mark.parametrize("path", ["/", "..", "", "\x07", "no such file.md"])
 def test_a_row_without_a_file_fails(world: World, path: str) -> None:
     """Path tricks lead to no file, and neither does a name that nobody has."""
     assert failures(imported(world.ada, [{"path": path, "allow": ["everyone"]}])) == ["path"]
@@ -153,7 +157,7 @@ def test_an_import_is_on_the_record(world: World, file: dict[str, Any]) -> None:
 def test_groups_are_named_by_those_who_know_them(world: World, file: dict[str, Any]) -> None:
     """Hidden from Ada: that there is such a group, until she is in it. Visible to the curator."""
     name = f"Board {new_id()}"
-    group = world.admin.client.post("/v1/groups", json={"name": name}).json()["id"]
+    group = new_group(world, name)
     row = {"path": file["filename"], "allow": [f"group:{name}"]}
     refused = imported(world.ada, [row])["rows"][0]["error"]
     unknown = imported(world.ada, [{**row, "allow": ["group:Nobody's"]}])["rows"][0]["error"]
@@ -161,8 +165,49 @@ def test_groups_are_named_by_those_who_know_them(world: World, file: dict[str, A
     hers = upload(world.admin.client, f"{new_id()}.md", markdown_of("Hers", ["Curated."]))
     curated = {**row, "path": hers["filename"]}
     assert imported(world.admin, [curated])["totals"] == totals(applied=1)
-    world.admin.client.put(f"/v1/groups/{group}/members/{world.ada.id}")
+    set_member(world, "PUT", group, world.ada)
     assert imported(world.ada, [row])["totals"] == totals(applied=1)
+
+
+def test_a_guessed_group_id_says_nothing(world: World, file: dict[str, Any]) -> None:
+    """Hidden from Ada: that there is a group of this id, and what it is called, wherever she tries it."""
+    group = new_group(world, f"Merger {new_id()}")
+    shelf = world.ada.client.post("/v1/vector_stores", json={"name": new_id()}).json()["id"]
+    talk = world.ada.client.post("/v1/conversations", json={}).json()["id"]
+    things = (f"/v1/files/{file['id']}", f"/v1/vector_stores/{shelf}", f"/v1/conversations/{talk}")
+    for effect in ("allow", "deny"):
+        refused = [
+            [
+                error_of(world.ada.client.put(f"{thing}/shares/{id_}", params={"effect": effect}), 400)
+                for thing in things
+            ]
+            for id_ in (group, "group:local:nobody")
+        ]
+        assert refused[0] == refused[1]
+    for column in ("allow", "deny"):
+        row = {"path": file["filename"], column: [group]}
+        assert failures(imported(world.ada, [row])) == [column]
+        narrowed = {"only": None, "deny": [], "clearance": 0, "compartments": []}
+        wanted = {**narrowed, "deny": [group]}
+        error_of(world.ada.client.put(f"{things[0]}/access", json=wanted), 400)
+    body = {"files": {"file": ("guess.md", b"# A guess", "text/markdown")}, "data": {"share": group}}
+    error_of(world.ada.client.post("/v1/files", **body), 400)
+
+
+def test_who_has_left_a_group_keeps_its_line_and_not_its_name(world: World, file: dict[str, Any]) -> None:
+    """Hidden from Ada outside the group: what it is called now. She may keep its line."""
+    name = f"Merger {new_id()}"
+    group = new_group(world, name)
+    set_member(world, "PUT", group, world.ada)
+    path = f"/v1/files/{file['id']}"
+    body = {"only": None, "deny": [world.ben.principal], "clearance": 0, "compartments": []}
+    world.ada.client.put(f"{path}/shares/{group}").raise_for_status()
+    assert shared_with(world.ada, path) == [{"id": group, "label": name}]
+    set_member(world, "DELETE", group, world.ada)
+    assert shared_with(world.ada, path) == [{"id": group, "label": "a group"}]
+    world.ada.client.put(f"{path}/access", json=body).raise_for_status()
+    told = world.ada.client.put(f"{path}/access", json={**body, "deny": [group]})
+    assert told.json()["deny"] == [{"id": group, "label": "a group"}]
 
 
 def test_a_stranger_imports_nothing(world: World, file: dict[str, Any]) -> None:
@@ -192,6 +237,7 @@ def test_a_key_that_may_only_read_imports_nothing(world: World, file: dict[str, 
         {"rows": [{"path": "a", "denny": ["x"]}]},
         {"rows": [], "everybody": True},
         {"rows": [{"path": "a"}] * 10_001},
+        {"rows": [{"path": str(number), "allow": ["x"] * 1000} for number in range(21)]},
     ],
 )
 def test_a_request_that_is_not_understood_is_refused_as_a_whole(world: World, body: dict[str, Any]) -> None:
@@ -210,7 +256,7 @@ def test_the_command_imports_a_manifest_in_pieces(
     names = [f"{new_id()}.md" for _ in range(3)]
     files = [upload(world.ada.client, name, markdown_of("Piece", ["A piece."])) for name in names]
     manifest = tmp_path / "share.csv"
-    lines = ["path,allow,deny,clearance", f"{names[0]},{world.ben.email};{world.auditor.principal},,"]
+    lines = ["path,allow,deny,clearance", f"{names[0]},{world.ben.principal};{world.auditor.principal},,"]
     lines += [f"x/{names[1]},everyone,,", f"y/{names[1]},everyone,,", f"{names[2]},everyone,,0"]
     manifest.write_text("\n".join(lines), encoding="utf-8-sig")
     connection = Connection(world.ada.client, world.server.url)
@@ -260,6 +306,25 @@ def failures(done: dict[str, Any]) -> list[str | None]:
 def reads(person: Person, file: dict[str, Any]) -> bool:
     """Say whether somebody may read a file."""
     return person.client.get(f"/v1/files/{file['id']}").status_code == 200
+
+
+def new_group(world: World, name: str) -> str:
+    """Make a group as the People page does, and return its id."""
+    with world.admin.signed_in() as admin:
+        made: str = admin.post("/v1/groups", json={"name": name}).json()["id"]
+        return made
+
+
+def set_member(world: World, method: str, group: str, person: Person) -> None:
+    """Put somebody into a group, or take them out of it, as the People page does."""
+    with world.admin.signed_in() as admin:
+        admin.request(method, f"/v1/groups/{group}/members/{person.id}").raise_for_status()
+
+
+def shared_with(person: Person, path: str) -> list[dict[str, str]]:
+    """Return whom their file is shared with, as its owner sees it."""
+    found: list[dict[str, str]] = person.client.get(path).json()["x_shared_with"]
+    return found
 
 
 def stable(now: dict[str, Any]) -> dict[str, Any]:

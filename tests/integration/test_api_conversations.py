@@ -339,12 +339,20 @@ def test_withheld_history_does_not_come_back_in_an_answer(
     assert FACT not in everything(world.ben, talk)
 
 
+def test_a_directorys_group_may_have_a_slash_in_its_id(world: World, keep: Callable[..., str]) -> None:
+    """Such an id reaches the share; whether there is such a group is another question."""
+    talk = keep("For the group")
+    unknown = world.ada.client.put(f"/v1/conversations/{talk}/shares/group:corp:board/inner")
+    assert error_of(unknown, 400)["param"] == "principal"
+
+
 def test_a_group_share_follows_membership(world: World, keep: Callable[..., str]) -> None:
     """Hidden from Ben outside the group. Visible inside; after leaving it is gone at once."""
     talk = keep("For the group")
     name = f"Readers {new_id()}"
     group = world.admin.client.post("/v1/groups", json={"name": name}).json()["id"]
-    world.ada.client.put(f"/v1/conversations/{talk}/shares/{group}")
+    world.admin.client.put(f"/v1/groups/{group}/members/{world.ada.id}").raise_for_status()
+    world.ada.client.put(f"/v1/conversations/{talk}/shares/{group}").raise_for_status()
     path, member = f"/v1/conversations/{talk}", f"/v1/groups/{group}/members/{world.ben.id}"
     seen = [world.ben.client.get(path).status_code]
     world.admin.client.put(member)

@@ -6,11 +6,13 @@ import io
 import json
 import random
 import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from api_world import UPLOAD_LIMIT, World, error_of
 
@@ -109,18 +111,33 @@ def test_a_job_can_be_followed_to_its_end(world: World) -> None:
     assert events[-1] == world.ada.client.get(f"/v1/jobs/{file['x_job']['id']}").json()
 
 
+def recorded_of(world: World, answer: httpx2.Response) -> list[tuple[str, str, str]]:
+    """Return type, kind and id of what one request put on the record, once it has its place there."""
+    mine = {"correlation": answer.headers["x-request-id"]}
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if found := world.auditor.client.get("/v1/audit/events", params=mine).json()["data"]:
+            return [(event["type"], event["res"]["type"], event["res"]["id"]) for event in found]
+        time.sleep(0.1)
+    return []
+
+
 def test_a_job_can_be_cancelled_and_retried(world: World) -> None:
     """A cancelled job ends soon and answers nothing; retried, it succeeds."""
     rng = random.Random(7)
     lines = [[f"Entry {rng.random()} of the long register of the harbour."] * 35 for _ in range(25)]
     file = upload(world.ada.client, "register.pdf", pdf_of(lines))
     job = f"/v1/jobs/{file['x_job']['id']}"
-    assert world.ada.client.post(f"{job}/cancel").status_code == 200
+    cancelled = world.ada.client.post(f"{job}/cancel")
+    assert cancelled.status_code == 200
+    assert recorded_of(world, cancelled) == [("job.cancelled", "job", file["x_job"]["id"])]
     assert finished_job(world.ada.client, file["x_job"]["id"])["state"] == "cancelled"
     error_of(world.ada.client.post(f"{job}/cancel"), 409)
     found = ask(world.ada.client, "Which register has the harbour?")
     assert all(citation["file"]["id"] != file["id"] for citation in found["x_citations"])
-    assert world.ada.client.post(f"{job}/retry").json()["state"] in {"queued", "running"}
+    retried = world.ada.client.post(f"{job}/retry")
+    assert retried.json()["state"] in {"queued", "running"}
+    assert recorded_of(world, retried) == [("job.retried", "job", file["x_job"]["id"])]
     ended = finished_job(world.ada.client, file["x_job"]["id"])
     assert (ended["state"], ended["reason"]) == ("succeeded", None)
     error_of(world.ada.client.post(f"{job}/retry"), 409)

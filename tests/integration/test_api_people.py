@@ -83,43 +83,41 @@ def test_a_guess_at_a_key_is_held_up_and_a_good_key_is_not(world: World) -> None
 def test_a_role_holds_from_the_next_request_on(world: World) -> None:
     """Given and taken away by an administrator, who stays outside of the record."""
     dora = world.server.person("Dora")
-    account = f"/v1/users/{dora.id}"
     error_of(dora.client.get("/v1/audit/checkpoint"), 403)
-    world.admin.client.patch(account, json={"roles": ["auditor", "employee"]}).raise_for_status()
+    world.admin.change_account(dora.id, roles=["auditor", "employee"]).raise_for_status()
     assert dora.client.get("/v1/audit/checkpoint").status_code == 200
     error_of(world.admin.client.get("/v1/audit/checkpoint"), 403)
-    world.admin.client.patch(account, json={"roles": ["employee"]}).raise_for_status()
+    world.admin.change_account(dora.id, roles=["employee"]).raise_for_status()
     error_of(dora.client.get("/v1/audit/checkpoint"), 403)
 
 
 def test_a_closed_account_is_out_everywhere(world: World) -> None:
     """Key, browser and password; what it uploaded stays, and reopening lets the key in again."""
     emil = world.server.person("Emil")
-    account = f"/v1/users/{emil.id}"
     with world.stranger() as browser:
         signed_in = browser.post("/v1/session", json={"email": emil.email, "password": emil.password})
         cookie = {"cookie": signed_in.headers["set-cookie"].split(";")[0]}
         browser.cookies.clear()
-        assert world.admin.client.patch(account, json={"disabled": True}).json()["disabled"] is True
+        assert world.admin.change_account(emil.id, disabled=True).json()["disabled"] is True
         for refused in (
             browser.get("/v1/me", headers=cookie),
             emil.client.get("/v1/files"),
             browser.post("/v1/session", json={"email": emil.email, "password": emil.password}),
         ):
             error_of(refused, 401)
-        world.admin.client.patch(account, json={"disabled": False}).raise_for_status()
+        world.admin.change_account(emil.id, disabled=False).raise_for_status()
         error_of(browser.get("/v1/me", headers=cookie), 401)
     assert emil.client.get("/v1/me").status_code == 200
 
 
 def test_nobody_raises_themself_and_administrators_change_each_other(world: World, root: Person) -> None:
     """The refusal says who can do it."""
-    mine = world.admin.client.patch(f"/v1/users/{world.admin.id}", json={"clearance": 5})
+    mine = world.admin.change_account(world.admin.id, clearance=5)
     assert "Somebody else" in error_of(mine, 403)["message"]
-    error_of(world.ben.client.patch(f"/v1/users/{world.ben.id}", json={"roles": ["admin"]}), 403)
-    changed = root.client.patch(f"/v1/users/{world.admin.id}", json={"clearance": 5})
+    error_of(world.ben.change_account(world.ben.id, roles=["admin"]), 403)
+    changed = root.change_account(world.admin.id, clearance=5)
     assert changed.json()["clearance"] == 5
-    root.client.patch(f"/v1/users/{world.admin.id}", json={"clearance": 0}).raise_for_status()
+    root.change_account(world.admin.id, clearance=0).raise_for_status()
 
 
 # --- groups and programs --------------------------------------------------------------------------
@@ -141,7 +139,8 @@ def test_with_a_group_goes_what_was_shared_with_it(world: World) -> None:
 
 def test_a_program_reads_what_is_shared_with_it_until_its_key_is_withdrawn(world: World) -> None:
     """An administrator, signed in, makes its key; the key is for what it was made for."""
-    account = world.admin.client.post("/v1/service-accounts", json={"name": "Intranet search"}).json()
+    with world.admin.signed_in() as browser:
+        account = browser.post("/v1/service-accounts", json={"name": "Intranet search"}).json()
     with world.stranger() as browser:
         body = {"email": world.admin.email, "password": world.admin.password}
         cookie = browser.post("/v1/session", json=body).headers["set-cookie"].split(";")[0]

@@ -97,7 +97,8 @@ def pushing(make_server: Callable[..., PreloadedServer]) -> Iterator[Pushing]:
     server = make_server()
     server.start()
     admin = server.person("Admin", [Role.ADMIN, Role.EMPLOYEE])
-    ada = server.person("Ada")
+    # A curator may share with groups that they are not in.
+    ada = server.person("Ada", [Role.CURATOR, Role.EMPLOYEE])
     key = service_key(server, admin, "Directory", ["scim"])
     headers = {"authorization": f"Bearer {key}", "content-type": "application/scim+json"}
     with httpx2.Client(base_url=f"{server.url}/scim/v2/", timeout=60, headers=headers) as scim:

@@ -227,8 +227,18 @@ class SmallWorld:
         limits = Limits(prompt_tokens=450, max_tokens=220, timeout_s=60)
         model = cast(LanguageModel, self.model)
         return Answerer(
-            self.retriever, self.embedder, self._ledger, lambda: model, limits, salt_key=b"s" * 32
+            self.retriever,
+            self.embedder,
+            self._ledger,
+            lambda: model,
+            limits,
+            salt_key=b"s" * 32,
+            renewed=self._renewed,
         )
+
+    def _renewed(self, principal: Principal) -> Principal | None:
+        with self.database.read() as session:
+            return accounts.renewed(session, principal)
 
     def _add_people(self) -> None:
         with self.database.write() as session:

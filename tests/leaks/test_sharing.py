@@ -26,8 +26,9 @@ def legal(house: House) -> str:
     """A group with Ben in it."""
     name = f"Legal {len(house.admin.client.get('/v1/groups').json()['data'])}"
     group: str = house.admin.client.post("/v1/groups", json={"name": name}).json()["id"]
-    put = house.admin.client.put(f"/v1/groups/{group}/members/{house.ben.id}")
-    assert put.status_code == 204
+    for person in (house.ada, house.ben):
+        put = house.admin.client.put(f"/v1/groups/{group}/members/{person.id}")
+        assert put.status_code == 204
     return group
 
 

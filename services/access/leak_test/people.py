@@ -71,7 +71,13 @@ class _Casting:
     def cast(self) -> Cast:
         plan = self.plan
         everything = {plan.compartment, *plan.compartments}
-        owner = self._account("owner", clearance=MAX_CLEARANCE, compartments=everything)
+        # A curator may name groups that they are not in, as the owner must to share canaries with them.
+        owner = self._account(
+            "owner",
+            clearance=MAX_CLEARANCE,
+            compartments=everything,
+            roles=(Role.EMPLOYEE, Role.CURATOR),
+        )
         insider = self._account("insider", clearance=MAX_CLEARANCE, compartments=everything)
         outsiders = {role: self._outsider(role) for role in Role}
         everybody = self._group("everybody", [insider, *outsiders.values()])

@@ -68,6 +68,8 @@ const EVENTS = {
   "file.deleted": "Document deleted",
   "file.restricted": "Document’s readers narrowed",
   "file.moved": "Document moved to or from a collection",
+  "job.cancelled": "Processing stopped",
+  "job.retried": "Processing started again",
   "collection.created": "Collection created",
   "collection.changed": "Collection renamed or labelled",
   "collection.shared": "Collection shared or denied",

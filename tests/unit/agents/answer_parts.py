@@ -113,6 +113,7 @@ class Desk:
     stores: Stores
     ledger: WatchedLedger
     model: ScriptedModel | None
+    renewed: Callable[[Principal], Principal | None] = lambda principal: principal
 
     def answerer(self) -> Answerer:
         """Bind the parts as the server does."""
@@ -121,7 +122,9 @@ class Desk:
         limits = Limits(prompt_tokens=450, max_tokens=220, timeout_s=30)
         find: Callable[[], Any] = lambda: self.model  # noqa: E731 - a name would say no more
         ledger: Any = self.ledger
-        return Answerer(retriever, stores.embedder, ledger, find, limits, salt_key=b"s" * 32)
+        return Answerer(
+            retriever, stores.embedder, ledger, find, limits, salt_key=b"s" * 32, renewed=self.renewed
+        )
 
     async def ask(self, text: str = QUESTION, *history: Turn, quotes_only: bool = False) -> list[Released]:
         """Ask as Ada; returns everything released."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import pytest
 from answer_parts import ADA, LEAVE, QUESTION, Desk, ScriptedModel, WatchedLedger, store_document, unavailable
@@ -11,9 +12,13 @@ from answer_parts import ADA, LEAVE, QUESTION, Desk, ScriptedModel, WatchedLedge
 from agents.answer import standalone
 from agents.compose import Composition, Limits
 from agents.events import Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status, Turn
+from infra.access import Principal
+from infra.clock import new_id
+from infra.database.tables import Document, DocumentGrant
 from infra.embeddings import Embedder
-from infra.errors import AuditUnavailable
+from infra.errors import AuditUnavailable, NotAuthenticated
 from infra.stores import Stores
+from ingest.index import refresh_access
 
 GOOD = "Employees receive 25 days of annual leave in each calendar year. [1]"
 ALSO_GOOD = "Up to five days of annual leave may be carried over. [1]"
@@ -213,6 +218,64 @@ def test_a_reader_who_leaves_stops_the_model(desk: Callable[..., Desk]) -> None:
     assert at.ledger.types.count("answer.finished") == 1
     assert at.model is not None
     assert at.model.closed
+
+
+class EventfulModel(ScriptedModel):
+    """Lets something happen after its first piece, when the sentence in it has been released."""
+
+    def __init__(self, happens: Callable[[], object], *pieces: str) -> None:
+        super().__init__(*pieces)
+        self._happens = happens
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        for number, piece in enumerate(self.pieces):
+            if number:
+                self._happens()
+            yield str(piece)
+
+
+@pytest.mark.parametrize("rest", [f"{ALSO_GOOD} Then", "and"], ids=["a sentence follows", "nothing follows"])
+def test_an_answer_ends_when_its_reader_is_signed_out(desk: Callable[..., Desk], rest: str) -> None:
+    """What was released before stays; neither a sentence nor an outcome follows."""
+    at = desk()
+    signed_in = [ADA]
+    at.model = EventfulModel(signed_in.clear, f"{GOOD} Up", rest.removeprefix("Up"))
+    at.renewed = lambda _principal: signed_in[0] if signed_in else None
+    left: list[Released] = []
+
+    async def read() -> None:
+        async for piece in at.answerer().answer(Question(new_id(), QUESTION), ADA):
+            left.append(piece)
+
+    with pytest.raises(NotAuthenticated):
+        asyncio.run(read())
+    assert [piece.text for piece in left if isinstance(piece, Sentence)] == [GOOD]
+    assert not isinstance(left[-1], Outcome)
+    assert (at.ledger.outcome, at.ledger.segments[-1]) == ("failed", GOOD)
+
+
+def test_an_answer_stops_quoting_when_its_reader_leaves_the_group(desk: Callable[..., Desk]) -> None:
+    """Sentences are checked against the groups of now, not against those of the beginning."""
+    at = desk()
+    with at.stores.database.write() as session:
+        for document in session.query(Document):
+            session.add(DocumentGrant(document_id=document.id, principal="group:board", effect="allow"))
+            document.acl_epoch += 1
+        ids = [document.id for document in session.query(Document)]
+    refresh_access(at.stores.database, at.stores.index, ids)
+    member = Principal("ben", "user", ADA.roles, group_ids=frozenset({"group:board"}))
+    groups = set(member.group_ids)
+    at.renewed = lambda _principal: replace(member, group_ids=frozenset(groups))
+    at.model = EventfulModel(groups.clear, f"{GOOD} Up", f"{ALSO_GOOD.removeprefix('Up')} Then")
+
+    async def read() -> list[Released]:
+        return [piece async for piece in at.answerer().answer(Question(new_id(), QUESTION), member)]
+
+    released = asyncio.run(read())
+    assert [piece.text for piece in released if isinstance(piece, Sentence)] == [GOOD]
+    assert outcome(released).status is Status.PARTIAL
+    # Asked again, from the same principal that was in the group when the request came.
+    assert texts(asyncio.run(read())) == [outcome(asyncio.run(read())).message]
 
 
 def test_passages_stand_in_the_prompt_as_data(desk: Callable[..., Desk]) -> None:

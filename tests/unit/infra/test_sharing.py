@@ -330,6 +330,26 @@ def test_labels_are_what_people_call_each_other(session: Session) -> None:
     }
 
 
+def test_a_group_that_one_is_not_in_has_no_name(session: Session) -> None:
+    """Hidden from Ada: the team, as if there were none. Visible to Ben, who is in it, and to an admin."""
+    asked = [ADA.principal_id, TEAM, "group:local:none"]
+    hidden = {ADA.principal_id: "ada", TEAM: "a group", "group:local:none": "a group"}
+    assert sharing.labels_for(session, ADA, asked) == hidden
+    assert sharing.labels_for(session, BEN, asked) == {**hidden, TEAM: "Team"}
+    assert sharing.labels_for(session, CLEO, asked)[TEAM] == "Team"
+
+
+@pytest.mark.parametrize("principal", [TEAM, "group:local:none", "team", ""])
+def test_only_ones_own_groups_can_be_named(principal: str) -> None:
+    """Refused to Ada and to an auditor: the team, just like one that there is not. Ben and Cleo name it."""
+    for who in (ADA, DAN):
+        with pytest.raises(InvalidInput) as refused:
+            sharing.refuse_foreign_groups(who, [EVERYONE, BEN.principal_id, principal])
+        assert str(refused.value) == str(sharing.no_such_principal())
+    sharing.refuse_foreign_groups(BEN, [EVERYONE, TEAM, ADA.principal_id])
+    sharing.refuse_foreign_groups(CLEO, [principal])
+
+
 def test_a_name_of_another_kind_is_nobody(session: Session) -> None:
     """A service called like a person's id is not that person."""
     assert sharing.unknown_principals(session, ["user:ada", "service:ada", TEAM, "group:x", "a\x00"]) == {

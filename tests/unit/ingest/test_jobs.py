@@ -6,15 +6,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 from sqlalchemy.orm import Session
 
-from infra import documents
-from infra.access import Principal, Role, scope_of
+from infra import collections, documents
+from infra.access import AccessScope, Principal, Role, scope_of
 from infra.clock import new_id, now_ms
 from infra.database import Database
-from infra.database.tables import Base, DocumentVersion, Job, Outbox
+from infra.database.tables import Base, Chunk, Document, DocumentVersion, Job, Outbox
 from infra.errors import Conflict, NotFound
+from infra.keys import MasterKey
 from ingest import jobs
 from ingest.jobs import LEASE_MS, MAX_ATTEMPTS, Cancelled, Claim, LostLease
 
@@ -56,6 +57,66 @@ def claimed(session: Session, job: Job) -> Claim:
 def wake_ups(session: Session) -> int:
     """Count the rows in the outbox."""
     return session.scalar(select(func.count()).select_from(Outbox)) or 0
+
+
+@pytest.mark.parametrize("hide", ["somebody else's", "compartment"])
+def test_a_hidden_job_takes_the_same_statements_as_none(
+    session: Session, submit: Callable[[], Job], hide: str
+) -> None:
+    """Time does not tell somebody else's job, file or collection from one that is not there."""
+    job = submit()
+    document = session.get_one(Document, job.document_id)
+    collection = collections.create_collection(session, owner=ADA.principal_id, name="Plans")
+    if hide == "compartment":
+        document.compartments = collection.compartments = ["sealed"]
+    session.flush()
+    scope = scope_of(ADA if hide == "compartment" else BEN)
+    looks: list[tuple[Callable[[Session, AccessScope, str], object], str]] = [
+        (jobs.get_job, job.id),
+        (documents.get_document, document.id),
+        (collections.get_collection, collection.id),
+        (lambda *of: documents.open_passages(*of[:2], [of[2]], MasterKey(bytes(32))) or missing(), "chunk"),
+    ]
+    session.add(
+        Chunk(
+            id="chunk",
+            document_id=document.id,
+            version_id=job.version_id,
+            ordinal=0,
+            sha256="",
+            sealed=b"",
+        )
+    )
+    session.flush()
+    for look, hidden_id in looks:
+        hidden, absent = (statements(session, look, scope, id_) for id_ in (hidden_id, new_id()))
+        assert hidden == absent
+        assert len(hidden) > 1
+
+
+def missing() -> None:
+    """Say that nothing was found."""
+    raise NotFound("There is no such passage.")
+
+
+def statements(
+    session: Session, look: Callable[[Session, AccessScope, str], object], scope: AccessScope, id_: str
+) -> list[str]:
+    """Return which tables the statements read with which somebody finds out that there is nothing."""
+    session.expire_all()
+    seen: list[str] = []
+    engine = session.get_bind()
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        seen.append(statement.split("FROM", 1)[1].split(maxsplit=1)[0])
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        with pytest.raises(NotFound):
+            look(session, scope, id_)
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    return seen
 
 
 def test_submitting_queues_the_job_and_its_wake_up_together(

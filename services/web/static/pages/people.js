@@ -24,11 +24,14 @@ let directories = [];
 invite.addEventListener("submit", async (event) => {
   event.preventDefault();
   const place = invite.querySelector(".problem");
-  const roles = new FormData(invite).getAll("roles");
+  const form = new FormData(invite);
+  const roles = form.getAll("roles");
+  const email = form.get("email").trim();
   showProblem(place, roles.length ? null : { message: "Choose at least one role." });
   if (!roles.length) return;
   try {
-    showInvitation(await call("/v1/invitations", { method: "POST", json: { roles } }));
+    showInvitation(await call("/v1/invitations", { method: "POST", json: { roles, ...(email ? { email } : {}) } }));
+    invite.elements.email.value = "";
   } catch (error) {
     showProblem(place, error);
   }

@@ -226,3 +226,31 @@ def test_a_directorys_key_is_for_scim_and_nothing_else(session: Session) -> None
     assert (row.scopes, found.scopes) == (["scim"], {KeyScope.SCIM})
     with pytest.raises(InvalidInput):
         accounts.create_key(session, service.id, "push", scopes=[KeyScope.SCIM, KeyScope.ADMIN])
+
+
+@pytest.mark.parametrize("named", [None, "Cleo@Example.org"])
+def test_only_an_address_that_the_invitation_names_is_vouched_for(
+    session: Session, named: str | None
+) -> None:
+    """What somebody types about themself is believed by nobody."""
+    token, _ = accounts.invite(session, {Role.EMPLOYEE}, created_by=None, email=named)
+    session.flush()
+    user = accounts.accept_invitation(
+        session, token, name="Cleo", email="cleo@example.org ", password_hash="hash"
+    )
+    assert (user.email, user.email_vouched) == ("cleo@example.org", named is not None)
+
+
+def test_an_invitation_for_one_address_makes_no_other(session: Session) -> None:
+    """The refusal uses nothing up."""
+    token, _ = accounts.invite(session, {Role.EMPLOYEE}, created_by=None, email="cleo@example.org")
+    session.flush()
+    with session.begin_nested(), pytest.raises(InvalidInput) as refused:
+        accounts.accept_invitation(session, token, name="X", email="boss@example.org", password_hash="hash")
+    assert refused.value.param == "email"
+
+
+def test_an_invitation_is_for_an_address_or_for_none(session: Session) -> None:
+    """What is no address is refused when the link is made."""
+    with pytest.raises(InvalidInput):
+        accounts.invite(session, {Role.EMPLOYEE}, created_by=None, email="nobody")

@@ -148,3 +148,17 @@ def test_a_local_account_keeps_its_address(session: Session) -> None:
     accounts.sign_in_person(session, of_corp(email="old@example.org"))
     join(session, "ada@example.org")
     assert accounts.sign_in_person(session, of_corp(email="ada@example.org")).email == "old@example.org"
+
+
+def test_an_address_is_vouched_for_by_who_knows_it(session: Session) -> None:
+    """A directory that vouches does so for good; a new address that nobody vouches for is a label again."""
+
+    def said(email: str, *, vouched: bool) -> User:
+        return accounts.sign_in_person(
+            session, DirectoryPerson("corp", "s-1", "Ada", email, frozenset(), email_vouched=vouched)
+        )
+
+    assert said("ada@example.org", vouched=False).email_vouched is False
+    assert said("ada@example.org", vouched=True).email_vouched is True
+    assert said("Ada@example.org", vouched=False).email_vouched is True
+    assert said("king@example.org", vouched=False).email_vouched is False

@@ -223,3 +223,13 @@ def test_with_a_group_goes_every_line_that_names_it(session: Session, ada: User)
     assert (session.query(CollectionGrant).all(), session.query(ConversationShare).all()) == ([], [])
     assert accounts.groups_of(session, ada.id) == []
     assert current_epoch(session) > before
+
+
+def test_the_last_administrator_is_not_closed_by_anything(session: Session, root: User) -> None:
+    """Whoever closes accounts, a directory among them, meets the same rule."""
+    with session.begin_nested(), pytest.raises(Conflict):
+        accounts.set_disabled(session, root, disabled=True)
+    session.refresh(root)
+    join(session, "second@example.org", Role.ADMIN)
+    accounts.set_disabled(session, root, disabled=True)
+    assert root.disabled_at is not None

@@ -159,4 +159,22 @@ def test_accounts_and_purposes_do_not_share_a_bucket() -> None:
     buckets.append(throttle.account_bucket("192.0.2.1"))
     assert len({bucket.id for bucket in buckets}) == 4
     assert throttle.account_bucket(" Ada@Example.org ") == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "ada  lovelace",
+        "\uff21da\u3000lovelace",
+        "ada\u200b\u00ad lovelace",
+        "ada\tlovelace\x00",
+        "ADA\ufe0f Lovelace\n",
+    ],
+)
+def test_spellings_of_a_name_are_counted_together(spelling: str) -> None:
+    """Spaces, full-width letters and characters that nobody sees make no new account."""
+    one = throttle.account_bucket("ada lovelace", "corp")
+    assert throttle.account_bucket(spelling, "corp") == one
+    assert throttle.account_bucket("ada lovelace") != one
+    assert throttle.account_bucket("ada lovelac", "corp") != one
     assert "ada" not in ACCOUNT.id

@@ -112,7 +112,26 @@ def test_a_person_signs_in(directory):
         name="Amira Haddad",
         email="amira@example.internal",
         group_ids=frozenset({f"group:staff:{READERS}", f"group:staff:{WRITERS}"}),
+        email_vouched=True,
     )
+
+
+@pytest.mark.parametrize("login", ["amira", "AMIRA@example.internal", "amira "])
+def test_attempts_are_counted_by_the_person(directory, login):
+    """Whatever the name is spelt like, the same subject is asked about, and a no is a wrong password."""
+    asked = []
+    with pytest.raises(DirectoryRefused) as refusal:
+        directory.sign_in(login, "correct horse", may_try=lambda subject: bool(asked.append(subject)))
+    assert (refusal.value.reason, asked) == ("wrong_credentials", [AMIRA])
+
+
+def test_nobody_is_counted_as_nobody(directory):
+    """A name that leads to nobody is asked about as well, under a subject of its own each time."""
+    asked = []
+    for _ in range(2):
+        with pytest.raises(DirectoryRefused):
+            directory.sign_in("nobody", "x", may_try=lambda subject: not asked.append(subject))
+    assert len(set(asked)) == 2
 
 
 def test_the_address_works_as_a_login(directory):

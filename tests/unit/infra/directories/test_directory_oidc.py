@@ -86,7 +86,16 @@ def test_a_person_signs_in(directory, authority, provider):
         name="Amira Haddad",
         email="amira@example.internal",
         group_ids=frozenset({"group:sso:g-1"}),
+        email_vouched=True,
     )
+
+
+@pytest.mark.parametrize("claims", [{}, {"email_verified": "true"}, {"email_verified": None}])
+def test_an_address_is_vouched_for_only_when_the_provider_says_so(directory, authority, provider, claims):
+    """Without `email_verified` true the address is a label."""
+    provider.person.claims.update(email="amira@example.internal", **claims)
+    person = sign_in(directory, authority)
+    assert (person.email, person.email_vouched) == ("amira@example.internal", False)
 
 
 def test_the_challenge_is_the_published_one():

@@ -67,11 +67,60 @@ def test_an_administrators_key_administrates_with_that_scope_only(
 ) -> None:
     """A key that was not made for it is refused, whoever it belongs to."""
     key = door.key(ids["admin"], *scopes)
-    answer = door.client.patch(f"/v1/users/{ids['ada']}", json={"clearance": 1}, headers=key)
+    answer = door.client.post("/v1/groups", json={"name": "By key"}, headers=key)
     assert answer.status_code == 403
     allowed = door.key(ids["admin"], "admin")
-    answer = door.client.patch(f"/v1/users/{ids['ada']}", json={"clearance": 1}, headers=allowed)
+    answer = door.client.post("/v1/groups", json={"name": "By key"}, headers=allowed)
+    assert answer.status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("PATCH", "/v1/users/{ada}", {"clearance": 1}),
+        ("POST", "/v1/service-accounts", {"name": "Bot 2"}),
+        ("POST", "/v1/service-accounts/{bot}/keys", {"name": "k", "scopes": ["ask"]}),
+        ("POST", "/v1/invitations", {"roles": ["admin"]}),
+        ("POST", "/v1/invitations", {"roles": ["auditor", "employee"]}),
+        ("POST", "/v1/invitations", {"roles": ["employee"], "email": "dora@example.org"}),
+    ],
+)
+def test_what_would_outlive_a_key_takes_a_sign_in(
+    door: FrontDoor, ids: dict[str, str], method: str, path: str, body: dict[str, Any]
+) -> None:
+    """Refused to an administrator's key with every scope, and done for the same person signed in."""
+    url = path.format(**ids)
+    refused = door.client.request(method, url, json=body, headers=door.key(ids["admin"]))
+    assert refused.status_code == 403
+    done = door.client.request(method, url, json=body, headers=door.browser("admin"))
+    assert done.status_code in {200, 201}, done.text
+
+
+def test_a_key_may_invite_who_has_no_say(door: FrontDoor, ids: dict[str, str]) -> None:
+    """Automation goes on inviting employees and curators."""
+    body = {"roles": ["employee", "curator"]}
+    assert door.client.post("/v1/invitations", json=body, headers=door.key(ids["admin"])).status_code == 201
+
+
+def test_the_keys_of_a_former_administrator_end(door: FrontDoor, ids: dict[str, str]) -> None:
+    """Made for a program and shown to them: withdrawn with the role, on the record. Others' keys stay."""
+    door.join("second", Role.ADMIN)
+    path, body = f"/v1/service-accounts/{ids['bot']}/keys", {"name": "push", "scopes": ["read"]}
+    made = [
+        door.client.post(path, json=body, headers=door.browser(name)).json() for name in ("admin", "second")
+    ]
+    answer = door.client.patch(
+        f"/v1/users/{ids['admin']}", json={"roles": ["employee"]}, headers=door.browser("second")
+    )
     assert answer.status_code == 200
+    statuses = [
+        door.client.get("/v1/me", headers={"authorization": f"Bearer {key['key']}"}).status_code
+        for key in made
+    ]
+    assert statuses == [401, 200]
+    [withdrawn] = door.events(EventType.KEY_REVOKED)
+    assert withdrawn.res is not None
+    assert (withdrawn.res.id, withdrawn.outcome) == (made[0]["id"], "maker_left")
 
 
 def test_nobody_raises_themself(door: FrontDoor, ids: dict[str, str]) -> None:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from front_door import CHEAP, PASSWORD, FrontDoor
 
+from infra import accounts
+from infra.access import Role
 from infra.accounts import passwords
 from infra.audit.leaf import EventType
+from infra.directories.claims import DirectoryPerson
+from infra.errors import DirectoryRefused
 
 
 class CountingHasher:
@@ -139,3 +146,51 @@ def test_a_failed_sign_in_is_on_the_record_without_what_was_typed(door: FrontDoo
     assert not any(
         b"nobody@" in event.raw or b"guess" in event.raw for event in door.ledger.events(limit=1000)
     )
+
+
+def test_an_invitation_finds_out_no_addresses(door: FrontDoor) -> None:
+    """A link that holds says of twenty-one addresses that they are taken, and then its holder waits."""
+    door.join("ada")
+    with door.database.write() as session:
+        token, _ = accounts.invite(session, {Role.EMPLOYEE}, created_by=None)
+    body = {"token": token, "name": "X", "email": "ada@example.org", "password": PASSWORD}
+    answers = [door.client.post("/v1/invitations/accept", json=body).status_code for _ in range(22)]
+    assert answers == [409] * 21 + [429]
+
+
+class OnePerson:
+    """A directory in which every name leads to Ada, and how often her password was looked at."""
+
+    def __init__(self) -> None:
+        self.looked = 0
+
+    def sign_in(self, login: str, password: str, *, may_try: Callable[[str], bool]) -> DirectoryPerson:
+        """Ask, then compare."""
+        if not may_try("ada-1"):
+            raise DirectoryRefused("wrong_credentials")
+        self.looked += 1
+        if password != PASSWORD:
+            raise DirectoryRefused("wrong_credentials")
+        return DirectoryPerson("corp", "ada-1", "Ada", None, frozenset(), groups_known=False)
+
+
+def test_a_directorys_person_is_counted_under_all_their_names(door: FrontDoor) -> None:
+    """Many names are no more guesses, being held up looks like a wrong password, and a good one clears."""
+    directory = OnePerson()
+    door.app.state.parts.directories = SimpleNamespace(
+        ldap=lambda _name: directory, asking=lambda _name: nullcontext()
+    )
+
+    def sign_in(login: str, password: str) -> Any:
+        body = {"email": login, "password": password, "directory": "corp"}
+        return door.client.post("/v1/session", json=body)
+
+    wrong = [sign_in(f"name {number}", "wrong") for number in range(9)]
+    assert {answer.status_code for answer in wrong} == {401}
+    assert directory.looked == 6
+    held_up = sign_in("another name", PASSWORD)
+    assert (held_up.status_code, held_up.json()) == (401, wrong[0].json())
+    door.later(3600)
+    assert sign_in("another name", PASSWORD).status_code == 200
+    assert sign_in("name", "wrong").status_code == 401
+    assert directory.looked == 8

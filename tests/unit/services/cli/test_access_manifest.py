@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from infra.errors import InvalidInput
-from services.cli.access_import import BYTES_AT_ONCE, ROWS_AT_ONCE, ManifestRow, _pieces, read_manifest
+from services.cli.access_import import (
+    BYTES_AT_ONCE,
+    ROWS_AT_ONCE,
+    WORDS_AT_ONCE,
+    ManifestRow,
+    _pieces,
+    read_manifest,
+)
+from services.documents.access_import import MAX_WORDS
 
 ROW = {
     "path": "a/b.md",
@@ -102,3 +110,13 @@ def test_pieces_are_everything_in_order_and_small(tmp_path: Path) -> None:
         for piece in pieces
     )
     assert list(_pieces([])) == []
+
+
+def test_a_piece_names_no_more_people_than_the_server_takes() -> None:
+    """Rows are sent together up to the last word that fits; one with too many goes alone, and fails alone."""
+    names = [["a"] * (WORDS_AT_ONCE // 2), ["b"] * (WORDS_AT_ONCE // 2), ["c"], ["d"] * WORDS_AT_ONCE]
+    rows = [
+        ManifestRow(n, {"path": str(n), "allow": row[1:], "deny": row[:1]}) for n, row in enumerate(names)
+    ]
+    assert WORDS_AT_ONCE <= MAX_WORDS
+    assert [[row.number for row in piece] for piece in _pieces(rows)] == [[0, 1], [2], [3]]

@@ -27,6 +27,7 @@ from infra.database.tables import (
     User,
     WebSession,
 )
+from infra.directories.claims import DirectoryPerson
 from infra.epoch import current_epoch
 from infra.errors import Conflict, InvalidInput, NotFound
 from services.scim.filters import condition
@@ -94,6 +95,58 @@ def test_a_close_by_an_administrator_outlasts_the_directorys(session: Session) -
     user.disabled_at = now_ms() + 1  # later than the directory's, whatever the clock's grain
     assert provisioning.change_person(session, record, person("ada")) == ["attributes"]
     assert user.disabled_at is not None
+
+
+def test_closing_somebody_closed_there_makes_it_our_decision(session: Session) -> None:
+    """An administrator closes an account that the directory holds closed: it does not reopen it then."""
+    record = provisioning.add_person(session, HERE, person("ada"))
+    root = provisioning.add_person(session, HERE, person("root"))
+    provisioning.change_person(session, record, person("ada", active=False))
+    by = accounts.principal_of_session(session, accounts.open_session(session, root.id, hours=1))
+    assert by is not None
+    closed = accounts.change_account(session, record.id, accounts.AccountChange(disabled=True), by=by)
+    assert closed.fields == {"disabled": ("by its directory", True)}
+    session.refresh(record)
+    assert provisioning.change_person(session, record, person("ada")) == ["attributes"]
+    assert session.get_one(User, record.id).disabled_at is not None
+
+
+@pytest.mark.parametrize("role", [Role.ADMIN, Role.AUDITOR])
+def test_administrators_and_auditors_do_not_exist_for_a_directory(session: Session, role: Role) -> None:
+    """Neither to be found, nor listed, nor put into a group, nor taken out of one."""
+    ada = provisioning.add_person(session, HERE, person("ada"))
+    ben = provisioning.add_person(session, HERE, person("ben"))
+    denied = provisioning.add_group(session, HERE, group("Denied"))
+    provisioning.set_members(session, denied, frozenset({ada.id, ben.id}))
+    session.get_one(User, ada.id).roles = [role, Role.EMPLOYEE]
+    session.flush()
+    with pytest.raises(NotFound):
+        provisioning.get_record(session, HERE, "user", ada.id)
+    total, found = provisioning.find_records(session, HERE, "user", None, skip=0, limit=9)
+    assert (total, [record.id for record in found]) == (1, [ben.id])
+    allowed = provisioning.add_group(session, HERE, group("Allowed"))
+    with pytest.raises(InvalidInput):
+        provisioning.set_members(session, allowed, frozenset({ada.id}))
+    provisioning.set_members(session, denied, frozenset())
+    assert accounts.members_of(session, f"group:{HERE}:{denied.id}") == [ada.id]
+
+
+def test_a_privileged_account_is_not_taken_up(session: Session) -> None:
+    """An administrator who signed in with the directory is nobody whom a key of it can claim."""
+    early = accounts.sign_in_person(session, DirectoryPerson(HERE, "root-1", "Root", None, frozenset()))
+    early.roles = [Role.ADMIN]
+    session.flush()
+    with pytest.raises(Conflict):
+        provisioning.add_person(session, HERE, person("mine", external_id="root-1"))
+
+
+def test_an_address_that_a_directory_pushes_is_vouched_for(session: Session) -> None:
+    """Until it takes it back."""
+    record = provisioning.add_person(session, HERE, person("ada"))
+    user = session.get_one(User, record.id)
+    assert user.email_vouched is True
+    provisioning.remove_person(session, record)
+    assert (user.email, user.email_vouched) == (None, False)
 
 
 def test_a_new_subject_replaces_the_old_one(session: Session) -> None:
