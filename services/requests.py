@@ -15,6 +15,8 @@ from infra.clock import new_id
 from infra.errors import InvalidInput, StrongroomError, TooLarge, TooSlow
 from infra.logs import get_logger
 from services.errors import answer, envelope
+from services.scim.answers import PREFIX as SCIM_PREFIX
+from services.scim.answers import refuse as refuse_scim
 
 MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_DEADLINE_S: Final = 30.0
@@ -66,7 +68,8 @@ class RequestFrame:
         except (InvalidInput, TooLarge, TooSlow) as error:
             if status is not None:
                 raise
-            refusal = await answer(Request(scope), error)
+            in_its_shape = refuse_scim if scope["path"].startswith(SCIM_PREFIX) else answer
+            refusal = await in_its_shape(Request(scope), error)
             await refusal(scope, receive, send_with_id)
         except Exception as error:
             _log.error("request.failed", id=request_id, error=type(error).__name__, exc_info=error)

@@ -17,6 +17,7 @@ from services.errors import status_of
 from services.refusals import put_on_record
 
 MEDIA_TYPE: Final = "application/scim+json"
+PREFIX: Final = "/scim/"
 DOCUMENTED: Final[dict[int | str, dict[str, Any]]] = {
     status: {
         "description": "Refused or failed, as a SCIM error (RFC 7644, section 3.12).",
@@ -62,12 +63,12 @@ class ScimRoute(APIRoute):
             try:
                 return await handler(request)
             except (StrongroomError, SCIMException, RequestValidationError, HTTPException) as error:
-                return await _refuse(request, error)
+                return await refuse(request, error)
 
         return answer
 
 
-async def _refuse(request: Request, error: _Refusal) -> Response:
+async def refuse(request: Request, error: _Refusal) -> Response:
     """Answer a request that is refused because of `error`; it is on the record before."""
     found = _error_of(error)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
