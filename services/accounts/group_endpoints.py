@@ -11,6 +11,7 @@ from infra import accounts
 from infra.access import EVERYONE, Role
 from infra.audit.leaf import EventType, Resource
 from infra.errors import NotPermitted
+from infra.sharing import may_name
 from ingest.index import refresh_lagging
 from services.accounts.records import record_in
 from services.accounts.schemas import GroupRequest
@@ -79,12 +80,14 @@ def remove_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, c
 
 @router.get("/principals")
 def list_principals(parts: PartsDep, person: CurrentPerson, q: str = "") -> dict[str, Any]:
-    """List people and one's own groups, for administrators all groups; `q` narrows by name."""
+    """List people and the groups that one may know of; `q` narrows by name."""
     with parts.database.read() as session:
         everyone = [{"id": EVERYONE, "label": "Everyone"}]
-        is_admin = Role.ADMIN in person.roles
-        mine = accounts.list_groups(session) if is_admin else accounts.groups_of(session, person.id)
-        groups = [{"id": group.id, "label": group.name} for group in mine]
+        groups = [
+            {"id": group.id, "label": group.name}
+            for group in accounts.list_groups(session)
+            if may_name(person.principal, group.id)
+        ]
         people = [
             {"id": f"user:{user.id}", "label": user.name}
             for user in accounts.list_people(session)
