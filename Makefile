@@ -20,7 +20,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo down test check fmt lock openapi bench-quality bench-filtered clean
+.PHONY: help install up demo down test coverage test-nightly check fmt lock openapi bench-quality bench-filtered clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,8 +36,15 @@ demo: $(VENV)/.installed ## ingest the sample documents, shared with everyone
 down: ## stop the server
 	@test ! -x $(BIN)/strongroom || $(BIN)/strongroom down
 
-test: $(VENV)/.installed-dev ## run the tests, with coverage
+test: $(VENV)/.installed-dev ## run the tests
+	@$(BIN)/pytest $(TEST_FLAGS)
+
+coverage: $(VENV)/.installed-dev ## run the tests, and say which lines they reach
 	@$(BIN)/pytest --cov --cov-report=term $(TEST_FLAGS)
+
+test-nightly: $(VENV)/.installed-dev ## requests made from the OpenAPI document as everybody, and 100,000 steps of access changes
+	@$(BIN)/pytest -m nightly --contract-examples 20 tests/contract
+	@$(BIN)/pytest --leak-steps 100000 tests/leaks/test_stateful_access.py
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

@@ -126,7 +126,7 @@ def test_signing_in_leads_back_to_the_page_that_was_wanted(
     page.get_by_role("button", name="Sign in").click()
     expect(page).to_have_url(re.compile(r"/documents\?a=1$"))
     page.goto("/account")
-    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name="Sign out", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
     page.goto("/documents")
     expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")

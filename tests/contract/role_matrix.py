@@ -222,3 +222,5 @@ MATRIX: Final = _matrix()
 """`METHOD path` as in the OpenAPI document -> who reaches it. Everybody else is refused."""
 CHECKING_SECRETS: Final = frozenset({"POST /v1/session", "POST /v1/invitations/accept"})
 """Everybody reaches these, and is told `not authenticated` when the secret in the body is no good."""
+BY_CONTENT: Final = frozenset({"POST /v1/invitations"})
+"""Whoever reaches these by a key is refused some bodies: a key invites neither admins nor auditors."""
