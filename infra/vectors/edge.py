@@ -26,6 +26,7 @@ from infra.vectors.index import (
     IndexUnavailable,
     Point,
     access_payload,
+    best_first,
     candidates,
     check_dimensions,
     check_tag,
@@ -112,7 +113,7 @@ class EdgeIndex:
         )
         found = [hit_of(p.id, p.score, p.payload) for p in self._ask(lambda: self._shard.query(request))]
         allowed = self._meeting(wanted, [hit.id for hit in found])
-        return [hit for hit in found if hit.id in allowed]
+        return best_first(hit for hit in found if hit.id in allowed)
 
     def count(self, *, document_id: str | None = None, version_id: str | None = None) -> int:
         """Count points exactly: of a document, of a version, or all."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -151,6 +151,15 @@ def hit_of(identifier: object, score: float, payload: Mapping[str, Any] | None) 
     """Make a hit from what an engine returned; raises KeyError for a point that names no document."""
     fields = payload or {}
     return Hit(str(identifier), score, str(fields["document_id"]), str(fields["version_id"]))
+
+
+def best_first(hits: Iterable[Hit]) -> list[Hit]:
+    """Order hits by score, and those of equal score by id.
+
+    Fusing ranks gives equal scores often (first and second here, second and first there), and an engine
+    orders those as it likes: the same question could then be answered from other passages tomorrow.
+    """
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
 
 
 def candidates(limit: int) -> int:

@@ -24,6 +24,7 @@ from infra.vectors.index import (
     IndexUnavailable,
     Point,
     access_payload,
+    best_first,
     candidates,
     check_dimensions,
     check_tag,
@@ -137,7 +138,7 @@ class ServerIndex:
                 limit=limit,
                 with_payload=["document_id", "version_id"],
             )
-        return [hit_of(point.id, point.score, point.payload) for point in found.points]
+        return best_first(hit_of(point.id, point.score, point.payload) for point in found.points)
 
     def count(self, *, document_id: str | None = None, version_id: str | None = None) -> int:
         """Count points exactly: of a document, of a version, or all."""

@@ -713,3 +713,21 @@ def test_an_absent_server_is_a_typed_error() -> None:
     with pytest.raises(IndexUnavailable):
         ServerIndex(client, DIMENSIONS, "model")
     client.close()
+
+
+def test_equal_scores_have_one_order(index: VectorIndex) -> None:
+    """First by meaning and second by words scores like the reverse; which comes first must not be chance."""
+    near, far = (0.9, 0.1, 0.0, 0.0), (0.8, 0.4, 0.0, 0.0)
+    pairs = [(f"meaning-{n}", f"words-{n}", f"harbour{n}") for n in range(12)]
+    for meaning, words, word in pairs:
+        # Each pair in a language of its own, so that no other pair takes part in its search.
+        index.upsert(
+            [
+                point(meaning, f"{word} and a good deal more about other matters", dense=near),
+                point(words, f"{word} {word}", dense=far),
+            ]
+        )
+    for meaning, words, word in pairs:
+        hits = index.search(scope(), EAST, word, 5, document_ids=[meaning, words])
+        assert hits[0].score == hits[1].score
+        assert [hit.id for hit in hits] == sorted(hit.id for hit in hits)
