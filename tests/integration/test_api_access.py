@@ -192,8 +192,8 @@ def test_a_wrong_role_is_refused(
 def test_reading_the_record_is_on_the_record(world: World) -> None:
     """An auditor who opens a content leaves a record of having done so."""
     client = world.auditor.client
-    world.ada.client.post("/v1/chat/completions", json=question(QUESTION)).raise_for_status()
-    asked = newest_question(client)
+    answer = world.ada.client.post("/v1/chat/completions", json=question(QUESTION)).raise_for_status()
+    asked = asked_in(client, answer.headers["x-request-id"])
     opened = client.get(f"/v1/audit/events/{asked['id']}/content")
     assert QUESTION in opened.json()["text"]
     assert client.post("/v1/audit/verify").json()["result"] == "sound"
@@ -209,14 +209,14 @@ def test_unknown_addresses_and_methods_get_the_envelope(world: World) -> None:
     assert error_of(world.ada.client.put("/v1/models"), 405)["code"] == "invalid_input"
 
 
-def newest_question(client: httpx2.Client) -> dict[str, Any]:
-    """Return the newest question on the record, as soon as one has its place there."""
+def asked_in(client: httpx2.Client, request: str) -> dict[str, Any]:
+    """Return the question of one request, as soon as it has its place on the record."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        newest = client.get("/v1/audit/events", params={"newest": True}).json()["data"]
-        asked: list[dict[str, Any]] = [event for event in newest if event["type"] == "answer.asked"]
-        if asked:
-            return asked[0]
+        for event in client.get("/v1/audit/events", params={"newest": True}).json()["data"]:
+            if event["type"] == "answer.asked" and event["corr"] == request:
+                found: dict[str, Any] = event
+                return found
         time.sleep(0.1)
     raise TimeoutError("the question is not on the record")
 
