@@ -14,7 +14,8 @@ from typing import Any
 from agents.events import Citation, Question, Status
 from agents.retrieve import Found
 from infra.access import POLICY, Principal
-from infra.audit.leaf import AI, Actor, Authz, Event, EventType, Resource, Retrieved, Stage, Tokens
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import AI, Actor, Authz, Event, Resource, Retrieved, Tokens
 from infra.audit.ledger import Ledger
 from infra.documents import Passage
 

@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from infra.access import DocumentAccess
-from infra.audit.leaf import SYSTEM, Authz, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Authz, Event, Resource
 from infra.audit.ledger import Ledger
 from infra.database import Database
 from infra.database.tables import Chunk as ChunkRow

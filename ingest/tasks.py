@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
-from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.audit.ledger import Ledger
 from infra.database import Database
 from ingest import jobs

@@ -14,8 +14,9 @@ from agents.compose import Limits
 from agents.retrieve import Retriever
 from infra import accounts
 from infra.access import Principal
-from infra.audit.leaf import SYSTEM, Event, EventType, Stage
-from infra.audit.ledger import Sequencer
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event
+from infra.audit.sequencer import Sequencer
 from infra.choices import ChoiceName, read_choice
 from infra.clock import new_id
 from infra.database import Database
@@ -110,8 +111,8 @@ def _lifespan(
 async def _running(
     app: FastAPI, settings: Settings, stores: Stores, directories: Directories
 ) -> AsyncIterator[None]:
-    stores.ledger.recover()
-    sequencer = Sequencer(stores.ledger)
+    stores.ledger.sealer.recover()
+    sequencer = Sequencer(stores.ledger.sealer)
     sequencer.start()
     model = ModelServer(settings)
     model.start()

@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.access import Principal
 from infra.accounts import throttle
-from infra.audit.leaf import ANONYMOUS, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import ANONYMOUS, Event, Resource
 from infra.errors import DirectoryRefused, NotAuthenticated, StrongroomError, Throttled
 from infra.logs import get_logger
 from services.accounts.signing_in import client_address

@@ -8,8 +8,9 @@ instead of a hang.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -147,3 +148,12 @@ def unavailable() -> AuditUnavailable:
         "The record could not be written, so nothing was done.",
         hint="Try again in a moment; if it stays so, the database or its disk needs attention.",
     )
+
+
+@contextmanager
+def fail_closed() -> Iterator[None]:
+    """Turn any failure of the database into AuditUnavailable."""
+    try:
+        yield
+    except (SQLAlchemyError, TimeoutError) as error:
+        raise unavailable() from error

@@ -12,11 +12,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Final, TypeVar
 
 import rfc8785
 
+from infra.audit.event_types import EventType, Stage
 from infra.errors import StrongroomError, TooLarge
 
 VERSION: Final = 1
@@ -38,92 +38,6 @@ class LeafTooLarge(TooLarge):
     """A record that would need more than 16 KiB; content belongs into the encrypted part."""
 
     code = "leaf_too_large"
-
-
-class Stage(StrEnum):
-    """Where a record stands in what it tells about."""
-
-    START = "start"  # something began; an `end` with the same correlation id must follow
-    SEGMENT = "segment"  # a part of it was done or released
-    END = "end"  # it is over; `outcome` says how
-    SINGLE = "single"  # the whole of it
-
-
-class EventType(StrEnum):
-    """What can happen. The list grows; readers accept names that they do not know.
-
-    Each member carries its `description`, one line for the people who read the record.
-    """
-
-    description: str
-
-    def __new__(cls, value: str, description: str) -> EventType:
-        """Make a member from its name in the record and its description."""
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.description = description
-        return member
-
-    SERVER_START = "server.start", "The server began to accept requests."
-    SERVER_STOP = "server.stop", "The server stopped in good order."
-    LEDGER_RECOVERED = "ledger.recovered", "After a start, records left without an end were closed."
-    SIGNIN_OK = "signin.ok", "Somebody signed in."
-    SIGNIN_FAILED = "signin.failed", "A sign-in was refused."
-    SIGNIN_ENDED = "signin.ended", "Somebody signed out, here or everywhere."
-    ACCOUNT_CREATED = "account.created", "An account was created."
-    ACCOUNT_CHANGED = "account.changed", "Roles, clearance or state of an account changed."
-    ACCOUNT_DISABLED = "account.disabled", "An account was closed."
-    PASSWORD_CHANGED = "password.changed", "Somebody changed their password; their other sign-ins ended."
-    INVITATION_CREATED = "invitation.created", "A one-time link for a new account was made."
-    KEY_CREATED = "key.created", "An API key was made."
-    KEY_REVOKED = "key.revoked", "An API key was withdrawn."
-    GROUP_CREATED = "group.created", "A group was made."
-    GROUP_CHANGED = "group.changed", "The members of a group changed."
-    GROUP_DELETED = "group.deleted", "A group was removed."
-    FILE_UPLOADED = "file.uploaded", "A file was stored."
-    FILE_PARSED = "file.parsed", "A file became passages, or the reason why not is in the outcome."
-    FILE_SHARED = "file.shared", "Somebody was allowed to read a document."
-    FILE_UNSHARED = "file.unshared", "Somebody lost the right to read a document."
-    FILE_RESTRICTED = (
-        "file.restricted",
-        "Denials, label or readers within its collection were set for a file.",
-    )
-    FILE_MOVED = "file.moved", "A file was put into a collection, or taken out of one."
-    FILE_DELETED = "file.deleted", "A document was removed from every store."
-    JOB_CANCELLED = "job.cancelled", "Somebody stopped the processing of a file."
-    JOB_RETRIED = "job.retried", "Somebody had a file processed again."
-    COLLECTION_CREATED = "collection.created", "A collection was made."
-    COLLECTION_CHANGED = "collection.changed", "The name or the label of a collection changed."
-    COLLECTION_SHARED = "collection.shared", "Somebody was allowed or denied to read a collection."
-    COLLECTION_UNSHARED = "collection.unshared", "A line of a collection's access list was removed."
-    COLLECTION_DELETED = (
-        "collection.deleted",
-        "A collection was removed; its files became their owners' alone.",
-    )
-    CONVERSATION_KEPT = "conversation.kept", "A conversation was kept, or a turn was added to it."
-    CONVERSATION_OPENED = "conversation.opened", "Somebody opened or exported a kept conversation."
-    CONVERSATION_SHARED = "conversation.shared", "Somebody was allowed to look at a conversation."
-    CONVERSATION_UNSHARED = "conversation.unshared", "Somebody may not look at a conversation any more."
-    CONVERSATION_DELETED = "conversation.deleted", "A kept conversation was removed."
-    ACCESS_EXPLAINED = "access.explained", "An administrator asked why somebody may or may not read a file."
-    ACCESS_IMPORTED = "access.imported", "Access lists of a file share were applied."
-    ACCESS_TESTED = "access.tested", "The leak test ran; the outcome says whether it found a leak."
-    DIRECTORY_CHANGED = "directory.changed", "A directory added, changed or removed a person or a group."
-    CHOICE_CHANGED = "choice.changed", "An administrator changed a setting while the server ran."
-    SOURCE_OPENED = "source.opened", "Somebody opened a document or a cited passage."
-    ANSWER_ASKED = "answer.asked", "A question was asked."
-    ANSWER_RETRIEVED = "answer.retrieved", "The passages for an answer were chosen."
-    ANSWER_GENERATED = "answer.generated", "The language model was called for an answer."
-    ANSWER_SEGMENT = "answer.segment", "A part of an answer was released."
-    ANSWER_FINISHED = "answer.finished", "An answer ended; the outcome says how."
-    SEARCH_PERFORMED = "search.performed", "Somebody searched without asking for an answer."
-    FEEDBACK_GIVEN = "feedback.given", "Somebody judged an answer."
-    AUDIT_READ = "audit.read", "Somebody read this record."
-    AUDIT_EXPORTED = "audit.exported", "Somebody took a copy of this record."
-    AUDIT_VERIFIED = "audit.verified", "Somebody checked this record; the outcome is the verdict."
-    SUBJECT_ERASED = "subject.erased", "A person's recorded content and identity were destroyed."
-    REFUSED = "refused", "A request was refused; the outcome is the reason."
-    NETWORK_BLOCKED = "network.blocked", "A connection to the outside was attempted and stopped."
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 from infra.audit import content as contents
 from infra.audit.checkpoint import NoteUnreadable, read_checkpoint
 from infra.audit.leaf import Leaf
-from infra.audit.merkle import EMPTY_ROOT, node_count
+from infra.audit.merkle import EMPTY_ROOT, GetNode, node_count
+from infra.audit.records import LedgerDamaged
 from infra.audit.verify import ContentState, Finding, Report, Verdict, verify_log
 from infra.database.tables import (
     AuditCheckpoint,
@@ -171,3 +172,28 @@ def _empty_report() -> Report:
         checkpoints=0,
         root=EMPTY_ROOT,
     )
+
+
+def newest_first(session: Session) -> Iterator[bytes]:
+    """Yield every sealed leaf, the newest first, read in windows."""
+    newest = session.scalar(select(func.max(AuditLeaf.index)))
+    upper = -1 if newest is None else newest
+    while upper >= 0:
+        window = and_(AuditLeaf.index <= upper, AuditLeaf.index > upper - SCAN_WINDOW)
+        yield from session.scalars(
+            select(AuditLeaf.leaf).where(window).order_by(AuditLeaf.index.desc())
+        ).all()
+        upper -= SCAN_WINDOW
+
+
+def stored_nodes(session: Session) -> GetNode:
+    """Return a reader of stored subtree hashes; it raises LedgerDamaged where one is missing."""
+
+    def get_node(level: int, index: int) -> bytes:
+        stored = select(AuditNode.hash).where(AuditNode.level == level, AuditNode.index == index)
+        hashed = session.scalar(stored)
+        if hashed is None:
+            raise LedgerDamaged("A tree node is missing; check the ledger.")
+        return hashed
+
+    return get_node

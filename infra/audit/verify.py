@@ -99,15 +99,18 @@ def verify_log(
     earlier_notes: Iterable[str] = (),
     stored_node: StoredNode | None = None,
     inspect: Inspect | None = None,
+    pruned: CompactRange | None = None,
 ) -> Report:
     """Check `leaves`, in order, against a checkpoint signed by `verifier_key` (`name+id+base64`).
 
     `earlier_notes` are older checkpoints of the same log, in ascending size; each must agree.
     `stored_node` compares stored subtree hashes, which also tells which record was changed.
-    `inspect` looks at every readable record and judges its content, if it has one. What is wrong with the
+    `inspect` looks at every readable record and judges its content, if it has one.
+    `pruned` stands for the records before the first of `leaves` that were removed on purpose: their subtree
+    hashes. Checkpoints of sizes within it are checked for their signature only. What is wrong with the
     log is returned, not raised; only errors of the sources themselves pass through.
     """
-    check = _Check()
+    check = _Check(pruned)
     try:
         key = VerifierKey.parse(verifier_key)
         check.checkpoint = verify_checkpoint(checkpoint_note, key)
@@ -130,12 +133,13 @@ def _heads(notes: Iterable[str], key: VerifierKey) -> Iterator[Checkpoint]:
 class _Check:
     """One pass over a log."""
 
-    def __init__(self) -> None:
+    def __init__(self, pruned: CompactRange | None) -> None:
         self.checkpoint: Checkpoint | None = None
-        self.tree = CompactRange()
+        self.tree = CompactRange(pruned.size, list(pruned.peaks)) if pruned else CompactRange()
+        self.begin = self.tree.size
         self.counts = dict.fromkeys(ContentState, 0)
         self.checkpoints = 0
-        self.agreed = 0
+        self.agreed = self.begin
         """Records that an earlier checkpoint already vouched for."""
         self.first_missing: int | None = None
         self.first_unreadable: int | None = None
@@ -146,7 +150,7 @@ class _Check:
             sentence=sentence,
             first_bad=first_bad,
             size=self.checkpoint.size if self.checkpoint else 0,
-            checked=self.tree.size,
+            checked=self.tree.size - self.begin,
             checkpoints=self.checkpoints,
             root=self.checkpoint.root if self.checkpoint else None,
             contents_matched=self.counts[ContentState.MATCHES],
@@ -181,6 +185,8 @@ class _Check:
         """Take the next earlier checkpoint; those of the empty log can be judged at once."""
         for head in heads:
             self.checkpoints += 1
+            if head.size < self.begin:
+                continue
             if head.size < self.tree.size:
                 raise Finding(Verdict.UNREADABLE, "The earlier checkpoints are not in order of size.")
             if head.size > 0:

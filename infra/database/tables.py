@@ -409,3 +409,100 @@ class AuditCheckpoint(Base):
     size: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
     created_at: Mapped[int] = mapped_column(BigInt)
     note: Mapped[str] = mapped_column(Text)
+
+
+class AuditLookup(Base):
+    """What records are looked for by. Derived from the leaves, written together with them."""
+
+    __tablename__ = "audit_lookup"
+    __table_args__ = (
+        Index("ix_audit_lookup_type", "type", "index"),
+        Index("ix_audit_lookup_sub", "sub", "index"),
+        Index("ix_audit_lookup_res", "res_id", "index"),
+        Index("ix_audit_lookup_time", "time", "index"),
+    )
+    index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    type: Mapped[str] = mapped_column(String(64))
+    sub: Mapped[str] = mapped_column(String(64))
+    time: Mapped[int] = mapped_column(BigInt)
+    res_id: Mapped[str | None] = mapped_column(String(200))
+    outcome: Mapped[str | None] = mapped_column(String(200))
+
+
+class AuditPassage(Base):
+    """Which records name a document version among their passages: how far a document reached."""
+
+    __tablename__ = "audit_passages"
+    doc: Mapped[str] = mapped_column(String(36), primary_key=True)
+    ver: Mapped[str] = mapped_column(String(36), primary_key=True)
+    index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+
+
+class AuditCosignature(Base):
+    """A witness's signature line under the checkpoint of one size (C2SP tlog-cosignature)."""
+
+    __tablename__ = "audit_cosignatures"
+    size: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
+    witness: Mapped[str] = mapped_column(String(200), primary_key=True)
+    line: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(BigInt)
+
+
+class AuditMark(Base):
+    """A position in the log by name: the first record that is kept, the next one to forward."""
+
+    __tablename__ = "audit_marks"
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    index: Mapped[int] = mapped_column(BigInt)
+
+
+class ContentPermission(Base):
+    """One auditor's request to read contents, and the second auditor's approval, for a while."""
+
+    __tablename__ = "content_permissions"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    requester: Mapped[str] = mapped_column(String(200), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    approver: Mapped[str | None] = mapped_column(String(200))
+    expires_at: Mapped[int] = mapped_column(BigInt)
+
+
+class LegalHold(Base):
+    """While it stands nothing under it is pruned or erased. Without a principal it covers everybody."""
+
+    __tablename__ = "legal_holds"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    principal: Mapped[str | None] = mapped_column(String(200), index=True)
+    reason: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    lifted_at: Mapped[int | None] = mapped_column(BigInt)
+
+
+class Erasure(Base):
+    """The certificate of one erasure; it names the subject id only, which maps to nobody any more."""
+
+    __tablename__ = "erasures"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    certificate: Mapped[str] = mapped_column(Text)
+
+
+class KeyBackup(Base):
+    """What opens one backup of subject keys; destroyed when the backup expires."""
+
+    __tablename__ = "key_backups"
+    id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    wrapped_key: Mapped[bytes] = mapped_column(LargeBinary)
+    created_at: Mapped[int] = mapped_column(BigInt)
+    expires_at: Mapped[int] = mapped_column(BigInt)
+
+
+class Feedback(Base):
+    """What the asker thought of an answer; the comment is sealed like the question."""
+
+    __tablename__ = "feedback"
+    answer_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    principal: Mapped[str] = mapped_column(String(200), primary_key=True)
+    verdict: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[int] = mapped_column(BigInt)

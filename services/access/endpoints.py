@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
-from infra.audit.leaf import Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
 from infra.choices import choice_name, choose, read_choice
 from services.access.explanation import account_named, document_with, explanation
 from services.deps import Admin, PartsDep, RequestId

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 from infra import accounts
 from infra.access import KeyScope, Principal
 from infra.accounts.people import principal_of
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.database.tables import DirectoryRecord, User
 from infra.directories.claims import DirectoryPerson
 from infra.errors import NotAuthenticated, TokenRefused

@@ -7,7 +7,7 @@ from dataclasses import replace
 from fastapi import Request
 
 from infra.accounts import throttle
-from infra.audit.leaf import EventType
+from infra.audit.event_types import EventType
 from infra.database.tables import User
 from infra.directories.claims import DirectoryPerson
 from infra.errors import AddressRefused, DirectoryUnavailable, NotAuthenticated, Throttled

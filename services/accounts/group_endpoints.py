@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from infra import accounts
 from infra.access import EVERYONE, Role
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.errors import NotPermitted
 from infra.sharing import may_name
 from ingest.index import refresh_lagging

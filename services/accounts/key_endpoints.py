@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from infra import accounts
 from infra.access import Principal
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.clock import now_ms
 from infra.database.tables import User
 from services.accounts.records import record_in

@@ -8,7 +8,8 @@ from fastapi import APIRouter
 from sqlalchemy.orm import Session
 
 from infra import accounts
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.database.tables import User
 from services.accounts.records import record_in
 from services.accounts.schemas import AccountPatch

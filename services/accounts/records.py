@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from infra.access import Principal
-from infra.audit.leaf import Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
 from services.parts import Parts
 
 

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from infra import accounts
 from infra.access import Role
 from infra.accounts import throttle
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.database.tables import User, WebSession
 from infra.errors import Conflict, InvalidInput, NotAuthenticated
 from services.accounts.directory_signing_in import sign_in_with_password

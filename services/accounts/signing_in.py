@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from infra import accounts
 from infra.accounts import throttle
-from infra.audit.leaf import ANONYMOUS, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import ANONYMOUS, Event, Resource
 from infra.database.tables import User
 from infra.errors import NotAuthenticated, NotPermitted
 from services.accounts.records import record_in

@@ -8,8 +8,9 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 
 from infra.audit.checkpoint import read_checkpoint
-from infra.audit.leaf import Event, EventType, Resource, Stage
-from infra.audit.ledger import LoggedEvent, verify_live
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
+from infra.audit.records import LoggedEvent
 from infra.audit.verify import Report
 from infra.database.tables import AuditSubject
 from infra.sharing import labels_of
@@ -32,7 +33,7 @@ def list_events(
 ) -> dict[str, Any]:
     """List records by index, oldest or newest first; `correlation` narrows to one request or answer."""
     _record(parts, person, corr, EventType.AUDIT_READ, Resource("record", correlation or "events"))
-    found = parts.ledger.events(
+    found = parts.ledger.reader.events(
         after_index=-1 if after is None else after,
         limit=limit,
         before_index=before,
@@ -47,15 +48,15 @@ def list_events(
 @router.get("/events/{event_id}/content")
 def read_content(event_id: str, parts: PartsDep, person: Auditor, corr: RequestId) -> dict[str, Any]:
     """Open the recorded content of one event; that it was opened is recorded first."""
-    parts.ledger.event(event_id)
+    parts.ledger.reader.event(event_id)
     _record(parts, person, corr, EventType.AUDIT_READ, Resource("content", event_id))
-    return {"id": event_id, "text": parts.ledger.read_content(event_id).decode()}
+    return {"id": event_id, "text": parts.ledger.reader.read_content(event_id).decode()}
 
 
 @router.get("/checkpoint")
 def get_checkpoint(parts: PartsDep, _person: Auditor) -> dict[str, Any]:
     """Return the newest signed checkpoint and the key to verify it with."""
-    note = parts.ledger.checkpoint()
+    note = parts.ledger.proofs.checkpoint()
     checkpoint = read_checkpoint(note) if note else None
     return {
         "size": checkpoint.size if checkpoint else 0,
@@ -68,7 +69,7 @@ def get_checkpoint(parts: PartsDep, _person: Auditor) -> dict[str, Any]:
 @router.post("/verify")
 def verify(parts: PartsDep, person: Auditor, corr: RequestId) -> dict[str, Any]:
     """Check the whole record: every leaf, node, signature and content digest."""
-    report = verify_live(parts.ledger)
+    report = parts.ledger.verify()
     outcome = report.verdict.name.lower()
     _record(parts, person, corr, EventType.AUDIT_VERIFIED, Resource("record", "log"), outcome=outcome)
     return _report(report)

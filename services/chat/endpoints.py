@@ -15,7 +15,7 @@ from sse_starlette import EventSourceResponse
 
 from agents.events import Outcome, Question, Released
 from infra.access import Role
-from infra.audit.leaf import EventType, Stage
+from infra.audit.event_types import EventType, Stage
 from infra.errors import InvalidInput, NotFound, StrongroomError
 from infra.logs import get_logger
 from services.chat.schemas import ASSISTANT, MODELS, QUOTES, ChatRequest
@@ -162,13 +162,13 @@ def get_receipt(answer_id: str, parts: PartsDep, person: CurrentPerson) -> dict[
     """Return the proof that an answer is on the record, to whoever asked and to auditors."""
     subject = parts.ledger.identify(person.principal).sub
     # An answer that has just ended may still wait for its place in the log.
-    parts.ledger.seal_all()
-    for event in parts.ledger.events(corr=answer_id, limit=1000):
+    parts.ledger.sealer.seal_all()
+    for event in parts.ledger.reader.events(corr=answer_id, limit=1000):
         leaf = event.leaf
         if leaf is None or leaf.type != EventType.ANSWER_FINISHED or leaf.stage is not Stage.END:
             continue
         if leaf.actor.sub == subject or Role.AUDITOR in person.roles:
-            return {"answer": answer_id, **parts.ledger.receipt(leaf.id)}
+            return {"answer": answer_id, **parts.ledger.proofs.receipt(leaf.id)}
     raise NotFound("There is no such answer.")
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from infra.accounts import hash_secret, invite_first_admin
-from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.clock import new_id
 from infra.database import Database
 

@@ -12,7 +12,8 @@ from infra.accounts import (
     invite_first_admin,
     principal_of_key,
 )
-from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.clock import new_id
 from infra.database.tables import User
 from infra.stores import open_database, open_ledger

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.audit.ledger import Ledger, verify_live
+from infra.audit.ledger import Ledger
 from infra.audit.verify import Report, Verdict
 from infra.database import Database
 from infra.database.tables import AuditCheckpoint
@@ -34,7 +34,7 @@ def verify(settings: Settings, *, kept: Path | None, as_json: bool) -> int:
     """
     try:
         with opened_read_only(settings) as ledger:
-            report = verify_live(ledger, kept_note=kept.read_text() if kept else None)
+            report = ledger.verify(kept_note=kept.read_text() if kept else None)
     except (NotFound, ConfigurationError) as error:
         return _unreadable(error)
     except (SQLAlchemyError, OSError, TypeError, ValueError) as error:

@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from infra import collections, documents, sharing
 from infra.access import AccessScope, may_read
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.database.tables import Collection, CollectionGrant, Document, DocumentVersion, Job
 from infra.epoch import current_epoch
 from infra.errors import Conflict, NotFound

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from infra import conversations, sharing
 from infra.access import POLICY, AccessScope
-from infra.audit.leaf import Authz, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Authz, Event, Resource
 from infra.conversations import ReadableTurn, WithheldTurn
 from infra.database.tables import Conversation
 from infra.epoch import current_epoch

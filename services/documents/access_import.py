@@ -17,7 +17,8 @@ from sqlalchemy.orm import Session
 
 from infra import documents, sharing
 from infra.access import AccessScope, may_read
-from infra.audit.leaf import Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
 from infra.clock import new_id
 from infra.collections import get_collection_to_fill
 from infra.database.tables import Collection, Document, DocumentGrant

@@ -13,7 +13,8 @@ from sse_starlette import EventSourceResponse
 
 from infra import accounts
 from infra.access import AccessScope, Principal, scope_of
-from infra.audit.leaf import Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
 from infra.database.tables import Document, Job
 from infra.errors import NotAuthenticated, NotFound
 from ingest import jobs

@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from infra import accounts, documents, sharing
 from infra.access import POLICY, AccessScope, may_read, scope_of
-from infra.audit.leaf import Authz, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Authz, Event, Resource
 from infra.clock import new_id, now_ms
 from infra.collections import get_collection_to_fill
 from infra.database.batches import in_batches

@@ -10,7 +10,8 @@ from fastapi import Depends, Request
 from sqlalchemy.orm import Session
 
 from infra.access import KeyScope, Principal
-from infra.audit.leaf import Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
 from infra.errors import NotPermitted
 from services.deps import CurrentPerson, PartsDep, RequestId
 from services.parts import Parts

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from infra.accounts import provisioning
 from infra.accounts.provisioning import PersonChange
-from infra.audit.leaf import EventType, Resource
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Resource
 from infra.database.tables import DirectoryRecord
 from infra.errors import Conflict
 from services.scim.caller import ATTEMPTS, Directory

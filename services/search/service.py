@@ -9,7 +9,8 @@ from typing import Final
 
 from agents.record import as_recorded
 from infra.access import POLICY, AccessScope, Principal
-from infra.audit.leaf import Authz, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Authz, Event, Resource
 from infra.documents import Passage
 from services.parts import Parts
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from infra.audit.leaf import EventType, Stage
+from infra.audit.event_types import EventType, Stage
 from infra.audit.ledger import Ledger
 from services.cli.record import opened_read_only
 from tests.made_documents import docx_of, pdf_of
@@ -189,8 +189,8 @@ def await_chunks(reader: Reader, wanted: int) -> None:
 def recorded(ledger: Ledger, answer_id: str, kind: EventType) -> list[str]:
     """Return the recorded contents of one kind for one answer, in order."""
     return [
-        ledger.read_content(event.id).decode()
-        for event in ledger.events(corr=answer_id, limit=500)
+        ledger.reader.read_content(event.id).decode()
+        for event in ledger.reader.events(corr=answer_id, limit=500)
         if event.leaf is not None and event.leaf.type == kind and event.leaf.content is not None
     ]
 
@@ -209,7 +209,7 @@ def recorded_quotes(ledger: Ledger, answer_id: str) -> set[str]:
 
 def ends(ledger: Ledger, answer_id: str) -> list[str | None]:
     """Return how the answer ended, once for each end; a model call under way is closed like the answer."""
-    leaves = [event.leaf for event in ledger.events(corr=answer_id, limit=500)]
+    leaves = [event.leaf for event in ledger.reader.events(corr=answer_id, limit=500)]
     ended = [leaf for leaf in leaves if leaf is not None and leaf.stage is Stage.END]
     begun = [leaf for leaf in leaves if leaf is not None and leaf.stage is Stage.START]
     answers = [leaf.outcome for leaf in ended if leaf.type == EventType.ANSWER_FINISHED]

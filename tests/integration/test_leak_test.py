@@ -25,7 +25,7 @@ from sqlalchemy import select, true
 import services.app
 from infra import accounts, canaries, documents, titles
 from infra.access import Role
-from infra.audit.leaf import EventType
+from infra.audit.event_types import EventType
 from infra.clock import new_id
 from infra.database.tables import Collection, Conversation, Document, Group, User
 from infra.epoch import raise_epoch

@@ -30,8 +30,10 @@ from sqlalchemy.exc import DBAPIError
 
 from infra import documents
 from infra.access import Principal, Role, scope_of
-from infra.audit.leaf import SYSTEM, Event, EventType, Stage
-from infra.audit.ledger import Ledger, Sequencer, verify_live
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event
+from infra.audit.ledger import Ledger
+from infra.audit.sequencer import Sequencer
 from infra.audit.verify import Verdict
 from infra.clock import new_id, now_ms
 from infra.database import Database
@@ -138,7 +140,7 @@ def test_two_sequencers_give_each_record_one_place(database: Database) -> None:
     replicas = [
         Ledger(database, key, origin="log.example/test", source=name, timeout_s=30) for name in ("a", "b")
     ]
-    sequencers = [Sequencer(ledger) for ledger in replicas]
+    sequencers = [Sequencer(ledger.sealer) for ledger in replicas]
     for sequencer in sequencers:
         sequencer.start()
 
@@ -153,7 +155,7 @@ def test_two_sequencers_give_each_record_one_place(database: Database) -> None:
         written = [event_id for found in pool.map(write, range(8)) for event_id in found]
     for sequencer in sequencers:
         sequencer.stop()
-    report = verify_live(replicas[0])
+    report = replicas.verify([0])
     for ledger in replicas:
         ledger.close()
     with database.read() as session:

@@ -10,7 +10,8 @@ from sqlalchemy.orm import Session
 
 from infra import accounts, canaries
 from infra.access import Principal, Role
-from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.clock import now_ms
 from infra.database.tables import User
 from infra.epoch import raise_epoch

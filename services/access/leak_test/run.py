@@ -11,7 +11,8 @@ from fastapi import FastAPI
 
 from infra.access import Principal, Role
 from infra.accounts import ensure_service_account, list_service_accounts
-from infra.audit.leaf import SYSTEM, Event, EventType, Resource, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.canaries import NAME
 from infra.clock import new_id, now_ms
 from infra.errors import StrongroomError
@@ -110,7 +111,7 @@ def record_result(parts: Parts, result: Result) -> None:
     event = Event(EventType.ACCESS_TESTED, Stage.SINGLE, CORRELATION, actor, res=what, outcome=result.outcome)
     parts.ledger.record(event, json.dumps(result.as_dict()).encode())
     # Whoever asks now for the last result shall get this one.
-    parts.ledger.seal_all()
+    parts.ledger.sealer.seal_all()
 
 
 def _reporter(parts: Parts) -> Principal:

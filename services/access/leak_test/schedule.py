@@ -94,9 +94,9 @@ class LeakTests:
     def last(self) -> dict[str, Any] | None:
         """Return the newest result on the record, of whichever server, or None."""
         ledger = self._parts.ledger
-        for event in ledger.events(corr=CORRELATION, newest_first=True, limit=1):
+        for event in ledger.reader.events(corr=CORRELATION, newest_first=True, limit=1):
             with suppress(NotFound):
-                found: dict[str, Any] = json.loads(ledger.read_content(event.id))
+                found: dict[str, Any] = json.loads(ledger.reader.read_content(event.id))
                 return found
         return None
 

@@ -13,7 +13,8 @@ from agents.events import Question, Released, Turn
 from agents.retrieve import Retriever
 from infra import documents
 from infra.access import DocumentAccess, Principal, Role
-from infra.audit.leaf import Event, EventType
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Event
 from infra.audit.ledger import Ledger
 from infra.clock import new_id
 from infra.database.tables import Chunk

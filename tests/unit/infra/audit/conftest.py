@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from infra.access import Principal, Role
-from infra.audit.leaf import Authz, Event, EventType, Resource, Retrieved, Stage
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Authz, Event, Resource, Retrieved
 from infra.audit.ledger import Ledger
 from infra.database import Database
 from infra.database.tables import Base

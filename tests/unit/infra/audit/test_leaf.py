@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 import rfc8785
 
+from infra.audit.event_types import Stage
 from infra.audit.leaf import (
     AI,
     LARGEST_INTEGER,
@@ -22,7 +23,6 @@ from infra.audit.leaf import (
     LeafTooLarge,
     Resource,
     Retrieved,
-    Stage,
     Tokens,
     ToolUse,
     canonical,

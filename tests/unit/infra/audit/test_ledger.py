@@ -16,9 +16,12 @@ from structlog.testing import capture_logs
 from infra.access import Principal, scope_of
 from infra.audit.checkpoint import VerifierKey, verify_checkpoint
 from infra.audit.content import ContentBroken, ContentErased
-from infra.audit.leaf import SYSTEM, Event, EventType, LeafInvalid, LeafTooLarge, Stage, parse
-from infra.audit.ledger import SEAL_BATCH, Ledger, LedgerDamaged, Sequencer, verify_live
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import SYSTEM, Event, LeafInvalid, LeafTooLarge, parse
+from infra.audit.ledger import Ledger
 from infra.audit.merkle import leaf_hash, verify_consistency, verify_inclusion
+from infra.audit.records import LedgerDamaged
+from infra.audit.sequencer import SEAL_BATCH, Sequencer
 from infra.audit.verify import Verdict
 from infra.database import Database
 from infra.database.tables import AuditContent, AuditInbox, AuditNode, AuditSubject, SubjectKey
@@ -138,15 +141,15 @@ def test_a_bad_event_is_refused_alone(ledger: Ledger, database: Database, event:
 def test_eight_threads_lose_and_double_nothing(ledger: Ledger, event: MakeEvent) -> None:
     """400 records of eight threads are each in the log exactly once while the sequencer runs."""
     made = event()
-    sequencer = Sequencer(ledger, interval_s=0.01)
+    sequencer = Sequencer(ledger.sealer, interval_s=0.01)
     sequencer.start()
     with ThreadPoolExecutor(8) as pool:
         ids = list(pool.map(lambda _: ledger.record(made).id, range(400)))
     sequencer.stop()
-    logged = [row.id for row in ledger.events(limit=1000)]
+    logged = [row.id for row in ledger.reader.events(limit=1000)]
     assert sorted(logged) == sorted(ids)
     assert len(set(ids)) == 400
-    report = verify_live(ledger)
+    report = ledger.verify()
     assert (report.verdict, report.checked, report.unsealed) == (Verdict.SOUND, 400, 0)
 
 
@@ -185,15 +188,18 @@ def test_many_first_appearances_at_once_are_one_person(
 
 def test_sealing_orders_by_id_and_signs(ledger: Ledger, database: Database, event: MakeEvent) -> None:
     """Waiting records get places in the order of their ids, and the new head is signed."""
-    assert ledger.seal() is None
-    assert ledger.checkpoint() is None
+    assert ledger.sealer.seal() is None
+    assert ledger.proofs.checkpoint() is None
     ids = [ledger.record(event()).id for _ in range(5)]
-    checkpoint = ledger.seal()
+    checkpoint = ledger.sealer.seal()
     assert checkpoint is not None
-    assert verify_checkpoint(ledger.checkpoint() or "", VerifierKey.parse(ledger.verifier_key)) == checkpoint
-    assert [(row.index, row.id) for row in ledger.events()] == list(enumerate(sorted(ids)))
+    assert (
+        verify_checkpoint(ledger.proofs.checkpoint() or "", VerifierKey.parse(ledger.verifier_key))
+        == checkpoint
+    )
+    assert [(row.index, row.id) for row in ledger.reader.events()] == list(enumerate(sorted(ids)))
     assert count(database, AuditInbox) == 0
-    assert ledger.seal() is None
+    assert ledger.sealer.seal() is None
 
 
 def test_a_large_backlog_is_sealed_in_batches(ledger: Ledger, database: Database, event: MakeEvent) -> None:
@@ -202,17 +208,17 @@ def test_a_large_backlog_is_sealed_in_batches(ledger: Ledger, database: Database
     with database.write() as session:
         for _ in range(SEAL_BATCH + 3):
             ledger.record_in(session, made)
-    first = ledger.seal()
-    last = ledger.seal_all()
+    first = ledger.sealer.seal()
+    last = ledger.sealer.seal_all()
     assert first is not None
     assert last is not None
     assert (first.size, last.size) == (SEAL_BATCH, SEAL_BATCH + 3)
-    proof = [base64.b64decode(hashed) for hashed in ledger.consistency(first.size)]
+    proof = [base64.b64decode(hashed) for hashed in ledger.proofs.consistency(first.size)]
     assert verify_consistency(first.size, last.size, proof, first.root, last.root)
     with pytest.raises(InvalidInput):
-        ledger.consistency(5, SEAL_BATCH + 4)
-    assert list(ledger.leaves()) == [row.raw for row in ledger.events(limit=1000)]
-    assert verify_live(ledger).checked == SEAL_BATCH + 3
+        ledger.proofs.consistency(5, SEAL_BATCH + 4)
+    assert list(ledger.reader.leaves()) == [row.raw for row in ledger.reader.events(limit=1000)]
+    assert ledger.verify().checked == SEAL_BATCH + 3
 
 
 def test_records_left_by_a_crash_are_sealed_by_the_next_start(
@@ -221,20 +227,20 @@ def test_records_left_by_a_crash_are_sealed_by_the_next_start(
     """What was durable in the inbox when a process died is in the log after the next one starts."""
     recorded = open_ledger("one").record(event())
     again = open_ledger("one")
-    again.recover()
-    assert again.events()[0].id == recorded.id
+    again.sealer.recover()
+    assert again.reader.events()[0].id == recorded.id
 
 
 def test_nothing_is_signed_on_top_of_damage(ledger: Ledger, database: Database, event: MakeEvent) -> None:
     """A log that contradicts its last checkpoint is not extended; the records wait in the inbox."""
     for _ in range(4):
         ledger.record(event())
-    ledger.seal()
+    ledger.sealer.seal()
     with database.write() as session:
         session.execute(update(AuditNode).where(AuditNode.level == 2).values(hash=b"\0" * 32))
     ledger.record(event())
     with pytest.raises(LedgerDamaged):
-        ledger.seal()
+        ledger.sealer.seal()
     assert count(database, AuditInbox) == 1
 
 
@@ -245,7 +251,7 @@ def test_the_sequencer_outlives_a_failing_database(
     ledger.record(event())
     with database.write() as session:
         session.execute(text("ALTER TABLE audit_nodes RENAME TO hidden"))
-    sequencer = Sequencer(ledger, interval_s=0.01, retry_s=0.01)
+    sequencer = Sequencer(ledger.sealer, interval_s=0.01, retry_s=0.01)
     with capture_logs() as logs:
         sequencer.start()
         until = time.monotonic() + 10
@@ -253,20 +259,20 @@ def test_the_sequencer_outlives_a_failing_database(
             time.sleep(0.01)
         with database.write() as session:
             session.execute(text("ALTER TABLE hidden RENAME TO audit_nodes"))
-        while not ledger.events() and time.monotonic() < until:
+        while not ledger.reader.events() and time.monotonic() < until:
             time.sleep(0.01)
         sequencer.stop()
     assert logs[0]["event"] == "ledger.seal_failed"
-    assert len(ledger.events()) == 1
+    assert len(ledger.reader.events()) == 1
 
 
 def test_the_sequencer_seals_a_last_time_when_it_stops(ledger: Ledger, event: MakeEvent) -> None:
     """What was recorded before the stop has its place after it."""
-    sequencer = Sequencer(ledger, interval_s=60)
+    sequencer = Sequencer(ledger.sealer, interval_s=60)
     sequencer.start()
     recorded = ledger.record(event())
     sequencer.stop()
-    assert ledger.event(recorded.id).index == 0
+    assert ledger.reader.event(recorded.id).index == 0
 
 
 # --- recovery -------------------------------------------------------------------------------------
@@ -282,14 +288,14 @@ def test_recovery_closes_what_was_left_open(open_ledger: Callable[..., Ledger], 
     before.record(event(EventType.ANSWER_GENERATED, stage=Stage.END, corr="lost"))
     before.record(event(EventType.FILE_PARSED, stage=Stage.START, corr="job"))
     after = open_ledger("one")
-    assert after.recover() == 2
-    closed = [row.leaf for row in after.events() if row.leaf and row.leaf.outcome == "unknown"]
+    assert after.sealer.recover() == 2
+    closed = [row.leaf for row in after.reader.events() if row.leaf and row.leaf.outcome == "unknown"]
     assert [(leaf.type, leaf.stage, leaf.corr, leaf.actor) for leaf in closed] == [
         ("answer.finished", Stage.END, "lost", SYSTEM),
         ("file.parsed", Stage.END, "job", SYSTEM),
     ]
-    assert open_ledger("one").recover() == 0
-    assert verify_live(after).is_sound
+    assert open_ledger("one").sealer.recover() == 0
+    assert after.verify().is_sound
 
 
 def test_recovery_counts_repeated_request_ids(open_ledger: Callable[..., Ledger], event: MakeEvent) -> None:
@@ -297,14 +303,14 @@ def test_recovery_counts_repeated_request_ids(open_ledger: Callable[..., Ledger]
     before = open_ledger("one")
     for stage in (Stage.START, Stage.START, Stage.END):
         before.record(event(EventType.FILE_PARSED, stage=stage, corr="twice"))
-    assert open_ledger("one").recover() == 1
+    assert open_ledger("one").sealer.recover() == 1
 
 
 def test_recovery_leaves_other_replicas_alone(open_ledger: Callable[..., Ledger], event: MakeEvent) -> None:
     """Another server's question is still being answered."""
     open_ledger("two").record(event(EventType.ANSWER_ASKED, stage=Stage.START, corr="theirs"))
-    assert open_ledger("one").recover() == 0
-    assert open_ledger("two").recover() == 1
+    assert open_ledger("one").sealer.recover() == 0
+    assert open_ledger("two").sealer.recover() == 1
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -314,9 +320,9 @@ def test_a_receipt_proves_its_event(ledger: Ledger, event: MakeEvent) -> None:
     """Before sealing it names the leaf hash; afterwards it proves the place against a signed head."""
     recorded = [ledger.record(event()) for _ in range(7)][4]
     waiting = {"id": recorded.id, "leaf_hash": recorded.leaf_hash.hex(), "sealed": False}
-    assert ledger.receipt(recorded.id) == waiting
-    ledger.seal()
-    receipt = ledger.receipt(recorded.id)
+    assert ledger.proofs.receipt(recorded.id) == waiting
+    ledger.sealer.seal()
+    receipt = ledger.proofs.receipt(recorded.id)
     head = verify_checkpoint(receipt["checkpoint"], VerifierKey.parse(ledger.verifier_key))
     proof = [base64.b64decode(hashed) for hashed in receipt["proof"]]
     assert verify_inclusion(recorded.leaf_hash, receipt["index"], head.size, proof, head.root)
@@ -325,25 +331,25 @@ def test_a_receipt_proves_its_event(ledger: Ledger, event: MakeEvent) -> None:
         ["c2sp.org/tlog-proof@v1", f"index {receipt['index']}", *receipt["proof"], "", receipt["checkpoint"]]
     )
     with pytest.raises(NotFound):
-        ledger.receipt("no such event")
+        ledger.proofs.receipt("no such event")
 
 
 def test_events_are_read_in_pages_both_ways(ledger: Ledger, event: MakeEvent) -> None:
     """Pages go forwards and backwards, and a request's records are found together."""
     for number in range(6):
         ledger.record(event(corr=f"request-{number % 2}"))
-    ledger.seal()
-    assert [row.index for row in ledger.events(1, 2)] == [2, 3]
-    assert [row.index for row in ledger.events(before_index=4, limit=2, newest_first=True)] == [3, 2]
-    assert [row.index for row in ledger.events(corr="request-1")] == [1, 3, 5]
+    ledger.sealer.seal()
+    assert [row.index for row in ledger.reader.events(1, 2)] == [2, 3]
+    assert [row.index for row in ledger.reader.events(before_index=4, limit=2, newest_first=True)] == [3, 2]
+    assert [row.index for row in ledger.reader.events(corr="request-1")] == [1, 3, 5]
 
 
 def test_checkpoints_are_listed_by_size(ledger: Ledger, event: MakeEvent) -> None:
     """Each sealing leaves its checkpoint."""
     for _ in range(3):
         ledger.record(event())
-        ledger.seal()
-    sizes = [note.split("\n")[1] for note in ledger.checkpoints(after_size=1)]
+        ledger.sealer.seal()
+    sizes = [note.split("\n")[1] for note in ledger.proofs.checkpoints(after_size=1)]
     assert sizes == ["2", "3"]
 
 
@@ -362,9 +368,9 @@ def test_content_is_encrypted_and_comes_back(ledger: Ledger, database: Database,
         assert QUESTION not in recorded.leaf
         assert hashlib.sha256(row.sealed).hexdigest() == reference.sha256
         assert (row.key_id, len(QUESTION)) == (reference.key, reference.len)
-    assert ledger.read_content(recorded.id) == QUESTION
-    ledger.seal()
-    assert ledger.read_content(recorded.id) == QUESTION
+    assert ledger.reader.read_content(recorded.id) == QUESTION
+    ledger.sealer.seal()
+    assert ledger.reader.read_content(recorded.id) == QUESTION
 
 
 def test_equal_contents_cannot_be_recognised(ledger: Ledger, event: MakeEvent) -> None:
@@ -382,13 +388,13 @@ def test_changed_content_is_not_returned(ledger: Ledger, database: Database, eve
         other = session.get_one(AuditContent, second.id).sealed
         session.get_one(AuditContent, first.id).sealed = other
     with pytest.raises(ContentBroken):
-        ledger.read_content(first.id)
+        ledger.reader.read_content(first.id)
 
 
 def test_an_event_without_content_has_none(ledger: Ledger, event: MakeEvent) -> None:
     """That is said as not found, like an event that does not exist."""
     with pytest.raises(NotFound):
-        ledger.read_content(ledger.record(event()).id)
+        ledger.reader.read_content(ledger.record(event()).id)
 
 
 def test_content_needs_a_registered_subject(ledger: Ledger, database: Database) -> None:
@@ -405,14 +411,14 @@ def test_erasure_takes_the_content_and_leaves_the_chain(
     """Alice's words and name are gone, bob's stay, and the log still verifies."""
     mine = ledger.record(event(), QUESTION)
     theirs = ledger.record(event(actor=ledger.identify(bob)), b"bob asks")
-    ledger.seal()
+    ledger.sealer.seal()
     former = ledger.identify(alice)
     with database.write() as session:
         assert ledger.erase_subject(session, alice.principal_id) == 1
     with pytest.raises(ContentErased):
-        ledger.read_content(mine.id)
-    assert ledger.read_content(theirs.id) == b"bob asks"
-    report = verify_live(ledger)
+        ledger.reader.read_content(mine.id)
+    assert ledger.reader.read_content(theirs.id) == b"bob asks"
+    report = ledger.verify()
     assert (report.verdict, report.contents_erased, report.contents_matched) == (Verdict.SOUND, 1, 1)
     assert ledger.identify(alice).sub != former.sub
     with pytest.raises(AuditUnavailable):

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from infra.audit.leaf import AI, Actor, Authz, ContentRef, EventType, Leaf, Resource, Retrieved, parse
+from infra.audit.event_types import EventType
+from infra.audit.leaf import (
+    AI,
+    Actor,
+    Authz,
+    ContentRef,
+    Leaf,
+    Resource,
+    Retrieved,
+    parse,
+)
 from infra.audit.merkle import leaf_hash, node_hash
 from infra.audit.verify import Verdict, verify_log
 

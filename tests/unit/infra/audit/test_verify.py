@@ -15,8 +15,9 @@ from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from infra.audit.checkpoint import Checkpoint, Signer, sign_checkpoint
-from infra.audit.leaf import SYSTEM, Event, Leaf, Stage, canonical
-from infra.audit.ledger import Ledger, verify_live
+from infra.audit.event_types import Stage
+from infra.audit.leaf import SYSTEM, Event, Leaf, canonical
+from infra.audit.ledger import Ledger
 from infra.audit.merkle import EMPTY_ROOT, leaf_hash, root
 from infra.audit.verify import Report, Verdict, verify_log
 from infra.database import Database
@@ -191,15 +192,15 @@ def filled(ledger: Ledger, event: MakeEvent) -> Ledger:
     for number in range(SIZE):
         ledger.record(event(corr=f"request-{number}"), b"content" if number % 3 == 0 else None)
         if number in (6, 15):
-            ledger.seal()
-    ledger.seal()
+            ledger.sealer.seal()
+    ledger.sealer.seal()
     return ledger
 
 
 def test_the_stored_log_is_sound(filled: Ledger, event: MakeEvent) -> None:
     """Leaves, nodes, checkpoints and contents agree; what is not sealed yet is counted."""
     filled.record(event())
-    report = verify_live(filled)
+    report = filled.verify()
     assert report == Report(
         verdict=Verdict.SOUND,
         sentence=f"All {SIZE} records are as they were signed.",
@@ -215,7 +216,7 @@ def test_the_stored_log_is_sound(filled: Ledger, event: MakeEvent) -> None:
 
 def test_a_ledger_without_records_is_sound(ledger: Ledger) -> None:
     """Nothing recorded, nothing wrong."""
-    report = verify_live(ledger)
+    report = ledger.verify()
     assert (report.verdict, report.size, report.root) == (Verdict.SOUND, 0, EMPTY_ROOT)
 
 
@@ -314,7 +315,7 @@ def test_every_change_to_the_stored_log_is_found(filled: Ledger, database: Datab
     for seed in range(20):
         with database.write() as session:
             index = way(session, random.Random(seed))
-        report = verify_live(filled)
+        report = filled.verify()
         assert not report.is_sound, (way, seed)
         # A hash changed along with its record shows in the subtree or checkpoint above it.
         slack = 7 if way is _edit_with_its_hash else 0
@@ -322,7 +323,7 @@ def test_every_change_to_the_stored_log_is_found(filled: Ledger, database: Datab
         assert index - slack <= report.first_bad <= index
         with database.write() as session:
             _restore(session, before)
-    assert verify_live(filled).is_sound
+    assert filled.verify().is_sound
 
 
 TABLES: tuple[type[Base], ...] = (AuditLeaf, AuditNode, AuditContent, AuditCheckpoint)
@@ -358,31 +359,31 @@ def test_changed_nodes_and_checkpoints_are_found(filled: Ledger, database: Datab
     """Not only the leaves: what proofs and heads are made of is checked as well."""
     with database.write() as session:
         session.execute(text(statement))
-    assert not verify_live(filled).is_sound
+    assert not filled.verify().is_sound
 
 
 def test_a_consistent_roll_back_is_found_with_a_kept_checkpoint(filled: Ledger, database: Database) -> None:
     """Leaves, nodes and checkpoints cut back together look genuine, unless somebody kept a checkpoint."""
-    kept = filled.checkpoint()
+    kept = filled.proofs.checkpoint()
     with database.write() as session:
         session.execute(delete(AuditLeaf).where(AuditLeaf.index >= 16))
         session.execute(delete(AuditCheckpoint).where(AuditCheckpoint.size > 16))
         for node in session.scalars(select(AuditNode)):
             if (node.index + 1) << node.level > 16:
                 session.delete(node)
-    assert verify_live(filled).is_sound
-    assert verify_live(filled, kept_note=kept).verdict is Verdict.INCOMPLETE
+    assert filled.verify().is_sound
+    assert filled.verify(kept_note=kept).verdict is Verdict.INCOMPLETE
     with database.write() as session:
         session.execute(delete(AuditCheckpoint))
-    assert verify_live(filled, kept_note=kept).verdict is Verdict.INCOMPLETE
+    assert filled.verify(kept_note=kept).verdict is Verdict.INCOMPLETE
 
 
 def test_a_kept_checkpoint_of_the_same_log_agrees(filled: Ledger, event: MakeEvent) -> None:
     """What an auditor kept is an earlier state of today's log."""
-    kept = filled.checkpoint()
+    kept = filled.proofs.checkpoint()
     filled.record(event())
-    filled.seal()
-    assert verify_live(filled, kept_note=kept).is_sound
+    filled.sealer.seal()
+    assert filled.verify(kept_note=kept).is_sound
 
 
 def test_an_unreadable_inbox_row_is_sealed_and_pointed_at(
@@ -395,6 +396,6 @@ def test_an_unreadable_inbox_row_is_sealed_and_pointed_at(
         newest = session.scalars(select(AuditInbox).order_by(AuditInbox.id.desc())).first()
         assert newest is not None
         newest.leaf = b"damaged"
-    ledger.seal()
-    report = verify_live(ledger)
+    ledger.sealer.seal()
+    report = ledger.verify()
     assert (report.verdict, report.first_bad) == (Verdict.UNREADABLE, 2)

@@ -13,7 +13,8 @@ from starlette.testclient import TestClient
 
 from infra import accounts
 from infra.access import Role
-from infra.audit.leaf import EventType, Leaf
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Leaf
 from infra.audit.ledger import Ledger
 from infra.database import Database
 from infra.database.tables import AccessEpoch, Base, Throttle
@@ -93,8 +94,8 @@ class FrontDoor:
 
     def events(self, *types: EventType) -> list[Leaf]:
         """Return what is on the record, oldest first."""
-        self.ledger.seal_all()
-        found = [event.leaf for event in self.ledger.events(limit=1000)]
+        self.ledger.sealer.seal_all()
+        found = [event.leaf for event in self.ledger.reader.events(limit=1000)]
         return [leaf for leaf in found if leaf is not None and (not types or leaf.type in types)]
 
     def later(self, seconds: float) -> None:

@@ -10,7 +10,7 @@ from front_door import FrontDoor
 
 from infra import accounts
 from infra.access import Role
-from infra.audit.leaf import EventType
+from infra.audit.event_types import EventType
 from infra.database.tables import Group
 from infra.directories.claims import DirectoryPerson
 
@@ -154,7 +154,7 @@ def test_a_change_is_on_the_record_with_what_changed_encrypted(door: FrontDoor, 
     door.client.patch(path, json={"clearance": 3}, headers=admin)
     (event,) = door.events(EventType.ACCOUNT_CHANGED)
     assert (event.outcome, event.res and event.res.id) == ("clearance,compartments", ids["ada"])
-    content = json.loads(door.ledger.read_content(event.id))
+    content = json.loads(door.ledger.reader.read_content(event.id))
     assert content == {
         "clearance": {"before": 0, "after": 3},
         "compartments": {"before": [], "after": ["Board"]},

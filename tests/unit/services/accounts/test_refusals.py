@@ -10,7 +10,8 @@ from front_door import PASSWORD, FrontDoor
 from structlog.testing import capture_logs
 
 from infra.access import Role
-from infra.audit.leaf import EventType, Leaf
+from infra.audit.event_types import EventType
+from infra.audit.leaf import Leaf
 from infra.audit.ledger import Ledger
 from infra.errors import AuditUnavailable, TokenRefused
 from services.refusals import ANONYMOUS_PER_MINUTE, StrangersRefusals
@@ -46,7 +47,7 @@ def test_a_refusal_says_who_asked_for_what(door: FrontDoor) -> None:
         ("GET /v1/users", "not_permitted"),
     ]
     assert {leaf.actor.sub for leaf in found} == {signed_in.actor.sub}
-    raw = b"".join(event.raw for event in door.ledger.events(limit=100))
+    raw = b"".join(event.raw for event in door.ledger.reader.events(limit=100))
     assert b"secret-id" not in raw
     assert b"typed" not in raw
 

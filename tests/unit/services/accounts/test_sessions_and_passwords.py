@@ -7,7 +7,7 @@ from front_door import PASSWORD, SAME_SITE, FrontDoor
 
 from infra import accounts
 from infra.access import Role
-from infra.audit.leaf import EventType
+from infra.audit.event_types import EventType
 from infra.clock import now_ms
 from infra.database.tables import Invitation
 from infra.directories.claims import DirectoryPerson

@@ -13,7 +13,7 @@ from front_door import CHEAP, PASSWORD, FrontDoor
 from infra import accounts
 from infra.access import Role
 from infra.accounts import passwords
-from infra.audit.leaf import EventType
+from infra.audit.event_types import EventType
 from infra.directories.claims import DirectoryPerson
 from infra.errors import DirectoryRefused
 
@@ -144,7 +144,7 @@ def test_a_failed_sign_in_is_on_the_record_without_what_was_typed(door: FrontDoo
         "throttled"
     ]
     assert not any(
-        b"nobody@" in event.raw or b"guess" in event.raw for event in door.ledger.events(limit=1000)
+        b"nobody@" in event.raw or b"guess" in event.raw for event in door.ledger.reader.events(limit=1000)
     )
 
 

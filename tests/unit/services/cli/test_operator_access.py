@@ -26,8 +26,8 @@ def recorded(settings: Settings) -> list[tuple[str, str]]:
     database, master_key = open_database(settings)
     ledger = open_ledger(settings, database, master_key)
     try:
-        ledger.seal_all()
-        return [(event.leaf.type, event.leaf.actor.sub) for event in ledger.events()]
+        ledger.sealer.seal_all()
+        return [(event.leaf.type, event.leaf.actor.sub) for event in ledger.reader.events()]
     finally:
         ledger.close()
         database.close()

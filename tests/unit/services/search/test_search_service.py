@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from agents.record import as_recorded
-from infra.audit.leaf import Actor, Authz, EventType, Leaf, Resource, Stage, canonical
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Actor, Authz, Leaf, Resource, canonical
 from infra.clock import new_id, now_ms
 from infra.documents import Passage, passage_hash
 from services.search.service import MAX_RESULTS, _fused

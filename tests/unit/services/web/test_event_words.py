@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.audit.leaf import EventType
+from infra.audit.event_types import EventType
 
 WORDS = Path(__file__).parents[4] / "services" / "web" / "static" / "words.js"
 NAMED = set(re.findall(r'^  "?([a-z.]+)"?: "', WORDS.read_text(), re.MULTILINE))

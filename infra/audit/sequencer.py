@@ -1,0 +1,269 @@
+"""Give waiting records their place: one sequencer assigns indices in batches and signs checkpoints.
+
+One transaction takes records out of the inbox, stores leaves and tree nodes, and signs the new state, so
+that after a crash each record is in the inbox or in the log, and never in both.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any, Final
+
+from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy.orm import Session
+
+from infra.audit.checkpoint import (
+    Checkpoint,
+    NoteUnreadable,
+    NoteUntrusted,
+    Signer,
+    sign_checkpoint,
+    verify_checkpoint,
+)
+from infra.audit.event_types import EventType, Stage
+from infra.audit.group_commit import fail_closed
+from infra.audit.leaf import SYSTEM, Leaf
+from infra.audit.lookup import insert_lookups
+from infra.audit.merkle import CompactRange, leaf_hash
+from infra.audit.records import LedgerDamaged, Stamp, readable, recorded
+from infra.audit.stored_log import latest_note, newest_first, stored_nodes
+from infra.clock import new_id, now_ms
+from infra.database import Database
+from infra.database.tables import AuditCheckpoint, AuditInbox, AuditLeaf, AuditNode
+from infra.logs import get_logger
+
+SEAL_BATCH: Final = 500
+"""Records that get their place in one transaction; bounds how long it holds SQLite's writer."""
+SEQUENCER_LOCK: Final = 0x5354524F4E47
+"""PostgreSQL advisory lock, so that of several replicas one assigns indices at a time."""
+UNKNOWN: Final = "unknown"
+"""Outcome of what was begun and, after a crash, cannot be known to have ended."""
+ENDED_BY: Final = {EventType.ANSWER_ASKED.value: EventType.ANSWER_FINISHED.value}
+"""Event types whose end has another name than their start."""
+
+
+class Sealer:
+    """Moves records from the inbox into the log of one server."""
+
+    def __init__(self, database: Database, signer: Signer, *, source: str) -> None:
+        """Sign with `signer`, whose name is the log's; `source` is this server's name in its records."""
+        self._database = database
+        self._signer = signer
+        self._origin = signer.verifier_key.name
+        self._source = source
+        self._sealing = threading.Lock()
+
+    def seal(self) -> Checkpoint | None:
+        """Give waiting records their place, and sign the new state; None when nothing waits.
+
+        Takes at most SEAL_BATCH records: call it until it returns None. Raises LedgerDamaged when the
+        stored log contradicts its last checkpoint, and the database's own errors.
+        """
+        with self._sealing:
+            waiting = self._read_inbox()
+            if not waiting:
+                return None
+            with self._database.write() as session:
+                return self._append(session, waiting)
+
+    def seal_all(self) -> Checkpoint | None:
+        """Seal until nothing waits; returns the last new checkpoint."""
+        last = None
+        while checkpoint := self.seal():
+            last = checkpoint
+        return last
+
+    def recover(self) -> int:
+        """Close what a crash of this server left open, as `unknown`; returns how many were closed.
+
+        Call it once at start, before requests are served. Only records of this `source` are closed:
+        another replica's unfinished work is still being done. Raises LedgerDamaged or AuditUnavailable.
+        """
+        with fail_closed():
+            self.seal_all()
+            with self._database.read() as session:
+                unfinished = self._unfinished(session)
+            with self._database.write() as session:
+                for start in unfinished:
+                    self._close_start(session, start)
+                self._say_recovered(session, len(unfinished))
+            self.seal_all()
+        get_logger().info("ledger.recovered", closed=len(unfinished))
+        return len(unfinished)
+
+    def _read_inbox(self) -> list[_Waiting]:
+        """Read and hash the next batch before the writer's lock is taken."""
+        oldest = select(AuditInbox.id, AuditInbox.leaf).order_by(AuditInbox.id).limit(SEAL_BATCH)
+        with self._database.read() as session:
+            return [_Waiting(id=row.id, leaf=row.leaf) for row in session.execute(oldest)]
+
+    def _append(self, session: Session, waiting: list[_Waiting]) -> Checkpoint | None:
+        if not self._database.is_sqlite:
+            session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SEQUENCER_LOCK})
+        taken = _take(session, waiting)
+        if not taken:
+            return None  # another replica was faster
+        tree = self._sound_tree(session)
+        places = enumerate(taken, tree.size)
+        found = [(index, record.parsed) for index, record in places if record.parsed is not None]
+        leaves: list[dict[str, Any]] = []
+        nodes: list[dict[str, Any]] = []
+        for record in taken:
+            leaves.append({"index": tree.size, "id": record.id, "corr": record.corr, "leaf": record.leaf})
+            nodes.extend(vars(node) for node in tree.append(record.hash))
+        session.execute(insert(AuditLeaf), leaves)
+        session.execute(insert(AuditNode), nodes)
+        insert_lookups(session, found)
+        return self._sign(session, Checkpoint(self._origin, tree.size, tree.root()))
+
+    def _sound_tree(self, session: Session) -> CompactRange:
+        """Take the tree up again, and refuse to build on one that is not what was last signed.
+
+        A log must never sign two histories (C2SP tlog-checkpoint): a signature over a damaged state
+        would make the damage look genuine.
+        """
+        note = latest_note(session)
+        newest = session.scalar(select(func.max(AuditLeaf.index)))
+        size = 0 if newest is None else newest + 1
+        if note is None and size == 0:
+            return CompactRange()
+        try:
+            signed = verify_checkpoint(note or "", self._signer.verifier_key)
+        except (NoteUnreadable, NoteUntrusted) as error:
+            raise LedgerDamaged("The last checkpoint is not one that this server signed.") from error
+        tree = CompactRange.load(size, stored_nodes(session))
+        if (signed.size, signed.root) != (tree.size, tree.root()):
+            raise LedgerDamaged("The stored log is not the one that was last signed.")
+        return tree
+
+    def _sign(self, session: Session, checkpoint: Checkpoint) -> Checkpoint:
+        note = sign_checkpoint(checkpoint, self._signer)
+        session.execute(insert(AuditCheckpoint).values(size=checkpoint.size, created_at=now_ms(), note=note))
+        return checkpoint
+
+    def _unfinished(self, session: Session) -> list[Leaf]:
+        """Return this server's starts without an end since it last recovered, oldest first."""
+        ends: Counter[tuple[str, str]] = Counter()
+        unfinished: list[Leaf] = []
+        for raw in newest_first(session):
+            leaf = self._own_boundary(raw)
+            if leaf is None:
+                continue
+            if leaf.type == EventType.LEDGER_RECOVERED:
+                break
+            opened = (leaf.corr, ENDED_BY.get(leaf.type, leaf.type))
+            if leaf.stage is Stage.END:
+                ends[leaf.corr, leaf.type] += 1
+            elif ends[opened] > 0:
+                ends[opened] -= 1
+            else:
+                unfinished.append(leaf)
+        return unfinished[::-1]
+
+    def _own_boundary(self, raw: bytes) -> Leaf | None:
+        """Return the leaf if it is a start, an end or a recovery of this server."""
+        # Canonical JSON escapes quotes inside strings, so these bytes occur as members only. Looking
+        # for them first spares parsing the bulk of a long log.
+        marks = (b'"stage":"start"', b'"stage":"end"', b'"type":"ledger.recovered"')
+        if not any(mark in raw for mark in marks):
+            return None
+        leaf = readable(raw)
+        return leaf if leaf is not None and leaf.src == self._source else None
+
+    def _say_recovered(self, session: Session, closed: int) -> None:
+        stamp = Stamp.now()
+        leaf = Leaf(
+            id=stamp.id,
+            type=EventType.LEDGER_RECOVERED.value,
+            stage=Stage.SINGLE,
+            corr=new_id(),
+            time=stamp.time,
+            src=self._source,
+            actor=SYSTEM,
+            outcome=f"closed {closed}",
+        )
+        session.execute(insert(AuditInbox).values(id=leaf.id, leaf=recorded(leaf).leaf))
+
+    def _close_start(self, session: Session, start: Leaf) -> None:
+        end = Leaf(
+            id=new_id(),
+            type=ENDED_BY.get(start.type, start.type),
+            stage=Stage.END,
+            corr=start.corr,
+            time=now_ms(),
+            src=self._source,
+            actor=SYSTEM,
+            res=start.res,
+            outcome=UNKNOWN,
+        )
+        session.execute(insert(AuditInbox).values(id=end.id, leaf=recorded(end).leaf))
+
+
+class Sequencer:
+    """A thread that seals waiting records every `interval_s` seconds, and outlives database errors."""
+
+    def __init__(self, sealer: Sealer, *, interval_s: float = 0.25, retry_s: float = 1.0) -> None:
+        self._sealer = sealer
+        self._interval_s = interval_s
+        self._retry_s = retry_s
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin; a second call does nothing."""
+        if self._thread is None:
+            self._stopping.clear()
+            self._thread = threading.Thread(target=self._loop, name="ledger-sequencer", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Seal what waits one last time, and end the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _loop(self) -> None:
+        while True:
+            stopping = self._stopping.is_set()
+            sealed = self._seal()
+            if stopping:
+                return
+            self._stopping.wait(self._interval_s if sealed else self._retry_s)
+
+    def _seal(self) -> bool:
+        try:
+            self._sealer.seal_all()
+        except Exception as error:  # noqa: BLE001
+            # The edge of the thread: records stay durable in the inbox, and the next round tries again.
+            # No traceback: its local variables would put records into the log.
+            get_logger().error("ledger.seal_failed", error=type(error).__name__)
+            return False
+        return True
+
+
+class _Waiting:
+    """A record in the inbox, hashed."""
+
+    def __init__(self, *, id: str, leaf: bytes) -> None:  # noqa: A002  the column's name
+        self.id = id
+        self.leaf = leaf
+        self.hash = leaf_hash(leaf)
+        self.parsed = readable(leaf)
+        if self.parsed is None:
+            # Sealing it all the same keeps the log moving; the check will point at it.
+            get_logger().error("ledger.inbox_unreadable", event_id=id)
+        self.corr = self.parsed.corr if self.parsed else ""
+
+
+def _take(session: Session, waiting: list[_Waiting]) -> list[_Waiting]:
+    """Remove the records from the inbox; returns those that were still there."""
+    ids = [record.id for record in waiting]
+    removed = set(
+        session.scalars(
+            delete(AuditInbox).where(AuditInbox.id.in_(ids)).returning(AuditInbox.id),
+            execution_options={"synchronize_session": False},
+        )
+    )
+    return [record for record in waiting if record.id in removed]
