@@ -44,7 +44,6 @@ coverage: $(VENV)/.installed-dev ## run the tests, and say which lines they reac
 
 test-nightly: $(VENV)/.installed-dev ## requests made from the OpenAPI document as everybody, and 100,000 steps of access changes
 	@$(BIN)/pytest -m nightly --contract-examples 20 tests/contract
-	@$(BIN)/pytest -m nightly tests/leaks
 	@$(BIN)/pytest --leak-steps 100000 tests/leaks/test_stateful_access.py
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import contracts
