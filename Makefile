@@ -4,6 +4,7 @@ PYTHON ?= python3
 UP_FLAGS ?=
 TEST_FLAGS ?=
 LOCK_FLAGS ?=
+BENCH_FLAGS ?=
 
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -20,7 +21,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo down test coverage test-nightly check fmt lock openapi bench-quality bench-filtered clean
+.PHONY: help install up demo down test coverage test-nightly check fmt lock openapi bench-quality bench-filtered bench-audit clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,9 @@ bench-quality: $(VENV)/.installed-dev ## measure retrieval and answers on the de
 
 bench-filtered: $(VENV)/.installed-dev ## measure what the access filter costs a search
 	$(BIN)/python -m bench.filtered_search
+
+bench-audit: $(VENV)/.installed-dev ## measure what the record costs (BENCH_FLAGS="--verify 1000000" checks a million records)
+	$(BIN)/python -m bench.audit $(BENCH_FLAGS)
 
 openapi: $(VENV)/.installed ## print the HTTP interface as OpenAPI
 	@$(BIN)/strongroom openapi

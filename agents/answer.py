@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import threading
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -35,10 +37,12 @@ from infra.accounts import SIGNED_OUT
 from infra.audit.leaf import Tokens
 from infra.audit.ledger import Ledger
 from infra.embeddings import Embedder
-from infra.errors import ModelUnavailable, NotAuthenticated
+from infra.errors import AuditUnavailable, Conflict, ModelUnavailable, NotAuthenticated
 from infra.llm import LanguageModel
+from infra.logs import get_logger
 
 EVIDENCE_PASSAGES: Final = 5
+_log = get_logger()
 
 _AS_ASKED: Final = "Verbatim quotes, as asked."
 _NO_MODEL: Final = "No language model is running, so these are verbatim quotes."
@@ -106,6 +110,7 @@ class AnswerWorkflow(Workflow):
         renewed: Callable[[Principal], Principal | None],
     ) -> None:
         super().__init__(timeout=limits.timeout_s + 60)
+        self._held: list[Released] = []
         self._retriever = retriever
         self._embedder = embedder
         self._model = model
@@ -178,6 +183,7 @@ class AnswerWorkflow(Workflow):
         await self._scope_now(ctx)
         if closing.notice:
             await self._release(ctx, Notice(closing.message), text=closing.message)
+        await self._refuse_lost_sources(ctx)
         receipt = await anyio.to_thread.run_sync(asked.record.finished, closing.status, closing.cited)
         outcome = Outcome(
             status=closing.status,
@@ -190,7 +196,8 @@ class AnswerWorkflow(Workflow):
             completion_tokens=closing.completion_tokens,
             receipt=receipt,
         )
-        ctx.write_event_to_stream(Piece(released=outcome))
+        for piece in (*self._held, outcome):
+            ctx.write_event_to_stream(Piece(released=piece))
         return StopEvent()
 
     async def _checked(
@@ -219,11 +226,23 @@ class AnswerWorkflow(Workflow):
             yield await anyio.to_thread.run_sync(composition.check, raw, self._embed)
 
     async def _release(self, ctx: Context, piece: Released, *, text: str | None) -> None:
-        """Record first, release second; the one place where text leaves."""
+        """Record first, release second; the one place where text leaves, if it is not held to the end."""
         asked = await _asked(ctx)
         if text is not None:
             await anyio.to_thread.run_sync(asked.record.segment, text)
-        ctx.write_event_to_stream(Piece(released=piece))
+        if self._limits.whole and not isinstance(piece, Progress):
+            self._held.append(piece)
+        else:
+            ctx.write_event_to_stream(Piece(released=piece))
+
+    async def _refuse_lost_sources(self, ctx: Context) -> None:
+        """Look once more before what was held leaves; raises Conflict when a source is closed by now."""
+        held = {c.passage.id for piece in self._held if isinstance(piece, Evidence) for c in piece.citations}
+        if not held:
+            return
+        scope = await self._scope_now(ctx)
+        if held - await anyio.to_thread.run_sync(self._retriever.readable_of, scope, sorted(held)):
+            raise Conflict("A document that this answer rests on was closed to you.", hint="Ask again.")
 
     async def _still_readable(
         self, ctx: Context, piece: Sentence | Progress, composition: Composition
@@ -293,6 +312,8 @@ class Answerer:
         self._limits = limits
         self._no_answer_text = no_answer_text
         self._renewed = renewed
+        self._unended: deque[tuple[AnswerRecord, str]] = deque()
+        self._ending = threading.Lock()
 
     async def answer(self, question: Question, principal: Principal) -> AsyncGenerator[Released]:
         """Yield evidence, progress, checked sentences and last the outcome, each already recorded.
@@ -326,7 +347,34 @@ class Answerer:
             with anyio.CancelScope(shield=True):
                 if not handler.is_done():
                     await handler.cancel_run()
-                await anyio.to_thread.run_sync(record.interrupted, outcome)
+                await anyio.to_thread.run_sync(self._close, record, outcome)
+
+    def _close(self, record: AnswerRecord, outcome: str) -> None:
+        """Put the end of an answer that broke off on the record, and those that could not be written before.
+
+        One thread writes for all that wait: while the record is away, one waits for it and not everybody.
+        """
+        self._unended.append((record, outcome))
+        while self._unended and self._ending.acquire(blocking=False):
+            try:
+                if not self._close_next():
+                    return
+            finally:
+                self._ending.release()
+
+    def _close_next(self) -> bool:
+        """Write the end that has waited longest; says whether the record took it."""
+        if not self._unended:
+            return True
+        record, outcome = self._unended.popleft()
+        try:
+            record.interrupted(outcome)
+        except AuditUnavailable:
+            # Whoever waits for this answer has been told; the next end, or the next start, closes it.
+            self._unended.appendleft((record, outcome))
+            _log.error("answer.end_unrecorded", answer=record.answer_id, waiting=len(self._unended))
+            return False
+        return True
 
     def _cache_salt(self, scope: AccessScope, epoch: int) -> str:
         """Keep a model server's prefix cache within one scope, and one state of the access lists."""

@@ -22,11 +22,15 @@ _SENTENCE_END = re.compile(r"[.!?](?:\s*\[[\d,\s]+\])*(?=\s+[^\s\[])|\n+")
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of one generated answer: prompt budget and answer length in tokens, time in seconds."""
+    """Bounds of one answer: prompt budget and answer length in tokens, time in seconds.
+
+    With `whole`, nothing of it is released before its end is on the record.
+    """
 
     prompt_tokens: int
     max_tokens: int
     timeout_s: float
+    whole: bool = False
 
 
 class Composition:

@@ -40,7 +40,7 @@ class AnswerRecord:
     def __init__(self, ledger: Ledger, principal: Principal, answer_id: str) -> None:
         self._ledger = ledger
         self._principal = principal
-        self._answer_id = answer_id
+        self.answer_id = answer_id
         self._actor: Actor | None = None
         self._passages: tuple[Retrieved, ...] = ()
         self._call: AI | None = None
@@ -75,14 +75,16 @@ class AnswerRecord:
 
     def calling(self, model: str, prompt: str, params: dict[str, str | int]) -> None:
         """Record the model call before it is made: which model, which prompt template, which parameters."""
-        self._call = AI(model=model, prompt=prompt, params=params)
-        self._write(EventType.ANSWER_GENERATED, Stage.START, ai=self._call)
+        call = AI(model=model, prompt=prompt, params=params)
+        self._write(EventType.ANSWER_GENERATED, Stage.START, ai=call)
+        self._call = call
 
     def called(self, tokens: Tokens, outcome: str) -> None:
         """Record how the model call ended, and how much text it read and wrote."""
         if self._call is not None:
-            ai, self._call = replace(self._call, tokens=tokens), None
+            ai = replace(self._call, tokens=tokens)
             self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
+            self._call = None
 
     def finished(self, status: Status, cited: Sequence[Citation]) -> dict[str, Any]:
         """Record how the answer ended and what it cites; returns the receipt."""
@@ -93,18 +95,19 @@ class AnswerRecord:
     def interrupted(self, outcome: str) -> None:
         """Record that the answer stopped early: the reader left, or something failed.
 
-        An answer whose beginning did not get onto the record has no end there either.
+        An answer whose beginning did not get onto the record has no end there either. Call it again when it
+        raises: it goes on where it was.
         """
         if self._call is not None:
-            ai, self._call = self._call, None
-            self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
+            self._write(EventType.ANSWER_GENERATED, Stage.END, ai=self._call, outcome=outcome)
+            self._call = None
         if self._begun and not self._ended:
             self._end(outcome, self._passages)
 
     def _end(self, outcome: str, used: tuple[Retrieved, ...]) -> dict[str, Any]:
         recorded = self._write(EventType.ANSWER_FINISHED, Stage.END, ret=used, outcome=outcome)
         self._ended = True
-        return {"id": self._answer_id, "event": recorded.id, "leaf_hash": recorded.leaf_hash.hex()}
+        return {"id": self.answer_id, "event": recorded.id, "leaf_hash": recorded.leaf_hash.hex()}
 
     def _write(self, event_type: EventType, stage: Stage, *, content: str | None = None, **parts: Any) -> Any:
         if self._actor is None:
@@ -112,9 +115,9 @@ class AnswerRecord:
         event = Event(
             type=event_type,
             stage=stage,
-            corr=self._answer_id,
+            corr=self.answer_id,
             actor=self._actor,
-            res=Resource(type="answer", id=self._answer_id),
+            res=Resource(type="answer", id=self.answer_id),
             **parts,
         )
         return self._ledger.record(event, content=content.encode() if content is not None else None)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Final
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from infra.access import AccessScope
@@ -71,6 +71,15 @@ class WithheldTurn:
     """An answer that the viewer may not see. Nothing here depends on what is withheld."""
 
     number: int
+
+
+@dataclass(frozen=True)
+class ConversationsDeleted:
+    """How much went with somebody's conversations."""
+
+    conversations: int
+    turns: int
+    shares: int
 
 
 # --- looking --------------------------------------------------------------------------------------
@@ -275,6 +284,25 @@ def delete_conversation(session: Session, conversation: Conversation) -> None:
     """Remove a conversation with its turns, its shares and its key."""
     session.delete(conversation)
     session.flush()
+
+
+def delete_conversations_of(session: Session, principal_id: str) -> ConversationsDeleted:
+    """Remove whatever conversations a principal owns, and every share with them; returns the counts."""
+    owned = select(Conversation.id).where(Conversation.owner == principal_id)
+    turns = session.execute(
+        delete(ConversationTurn)
+        .where(ConversationTurn.conversation_id.in_(owned))
+        .returning(ConversationTurn.number)
+    ).all()
+    shares = session.execute(
+        delete(ConversationShare)
+        .where(or_(ConversationShare.conversation_id.in_(owned), ConversationShare.principal == principal_id))
+        .returning(ConversationShare.principal)
+    ).all()
+    conversations = session.execute(
+        delete(Conversation).where(Conversation.owner == principal_id).returning(Conversation.id)
+    ).all()
+    return ConversationsDeleted(len(conversations), len(turns), len(shares))
 
 
 def _last_number(session: Session, conversation_id: str) -> int:

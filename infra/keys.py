@@ -85,11 +85,15 @@ def load_or_create_master_key(path: Path, *, create: bool) -> MasterKey:
 
 
 def _create_key_file(path: Path) -> None:
-    """Write a new key so that it is there whole or not at all; another process's key is kept."""
+    write_once(path, base64.b64encode(new_key()) + b"\n")
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Write a key so that it is there whole or not at all (mode 0600); another process's key is kept."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f"{path.name}.{os.getpid()}.new")
     with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(base64.b64encode(new_key()) + b"\n")
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     with contextlib.suppress(FileExistsError):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.audit.witness_address import WitnessAddress
 from infra.directories.configuration import DirectoryName, LdapDirectory, OidcProvider
 
 MIB = 1024 * 1024
 SECRETS_DIR = Path("/run/secrets")
 """Where container engines mount secrets; a file there, named like a variable, is that setting."""
 
+RetentionName = Literal["answers", "searches", "administration", "records"]
 _Directory = TypeVar("_Directory", OidcProvider, LdapDirectory)
 
 
@@ -69,6 +71,16 @@ class Settings(BaseSettings):
         None,
         description="File with the 32-byte master key in base64; default: `keys/master.key` under the data.",
     )
+    master_key: SecretStr | None = Field(
+        None, description="The 32-byte master key in base64 itself, instead of a file."
+    )
+    pkcs11_module: Path | None = Field(
+        None,
+        description="Library of a PKCS#11 module that opens the master key (docs/erasure.md).",
+    )
+    pkcs11_token: str = Field("strongroom", description="Label of the module's token.")
+    pkcs11_key_label: str = Field("strongroom", description="Label of the AES key on that token.")
+    pkcs11_pin: SecretStr | None = Field(None, description="User PIN of that token.")
 
     model_path: Path | None = Field(
         None,
@@ -121,8 +133,40 @@ class Settings(BaseSettings):
     audit_timeout_s: float = Field(
         2.0, gt=0, description="Longest wait for the ledger before refusing, in seconds."
     )
+    strict_answers: bool = Field(
+        False,
+        description="Hold every answer back until its end is on the record; otherwise sentence by sentence.",
+    )
+    break_glass: bool = Field(
+        False, description="Reading recorded contents takes a second auditor's approval."
+    )
+    break_glass_minutes: int = Field(
+        60, gt=0, le=10_080, description="How long such an approval lasts, in minutes; at most a week."
+    )
+    witnesses: list[WitnessAddress] = Field(
+        default_factory=list, description="Witnesses that cosign the record, as JSON."
+    )
+    syslog_url: str | None = Field(
+        None, description="Where the record is forwarded to while it grows, `syslog+tls://host:6514`."
+    )
+    syslog_ca_file: Path | None = Field(
+        None, description="Certificate of a private authority that the receiver's is checked with, in PEM."
+    )
+    syslog_certificate_file: Path | None = Field(
+        None, description="Certificate that is shown to a receiver that asks for one, in PEM."
+    )
+    syslog_key_file: Path | None = Field(None, description="Private key of that certificate, in PEM.")
     leak_test_hour: int = Field(
         3, ge=0, le=23, description="Hour of the night's leak test, 0 to 23, in the server's local time."
+    )
+
+    retention_days: dict[RetentionName, Annotated[int, Field(ge=0)]] = Field(
+        default_factory=dict,
+        description="Days that `answers`, `searches`, `administration` and `records` are kept, as JSON; 0 or "
+        "nothing: for ever.",
+    )
+    retention_hour: int = Field(
+        4, ge=0, le=23, description="Hour in which retention is kept, 0 to 23, in the server's local time."
     )
 
     oidc: list[OidcProvider] = Field(

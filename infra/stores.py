@@ -10,7 +10,8 @@ from infra.database.migrate import is_empty, upgrade
 from infra.embeddings import Embedder
 from infra.errors import ConfigurationError
 from infra.files import FileStore
-from infra.keys import MasterKey, load_or_create_master_key
+from infra.keys import MasterKey
+from infra.master_key import load_master_key
 from infra.settings import Settings
 from infra.vectors import EdgeIndex, ServerIndex, VectorIndex, connect_server
 
@@ -55,7 +56,7 @@ def open_database(settings: Settings) -> tuple[Database, MasterKey]:
     """Open and migrate the database, and load the master key that its contents are sealed with."""
     database = Database(settings.resolved_database_url)
     # The key comes before the first table: a crash in between leaves a folder that can still start.
-    master_key = load_or_create_master_key(settings.resolved_master_key_file, create=is_empty(database))
+    master_key = load_master_key(settings, create=is_empty(database))
     upgrade(database)
     return database, master_key
 

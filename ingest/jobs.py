@@ -215,7 +215,7 @@ def release(session: Session, held: Claim) -> None:
 
 
 def sweep(session: Session, *, orphaned: bool) -> list[Job]:
-    """Queue again what nobody works on any more; returns the jobs that were quarantined instead.
+    """Queue again what nobody works on any more; returns those jobs, queued or quarantined instead.
 
     `orphaned` says that no worker can be alive (the one process has just started), so that leases need
     not run out first. A job that has been tried MAX_ATTEMPTS times is quarantined with its reason.
@@ -225,7 +225,7 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
     stale = select(Job).where(Job.state == "running").with_for_update(skip_locked=True)
     if not orphaned:
         stale = stale.where(Job.lease_until < now)
-    quarantined, abandoned = [], []
+    abandoned = []
     for job in session.scalars(stale):
         job.fence += 1
         job.lease_until, job.updated_at = None, now
@@ -237,19 +237,18 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
                 "Check that the file opens in its own program, then retry; the others are not affected."
             )
             _set_version_state(session, job, "failed")
-            quarantined.append(job)
         else:
             job.state, job.stage = "queued", "queued"
-            abandoned.append(job.id)
+        abandoned.append(job)
     waiting = (
         select(Job).where(Job.state == "queued").order_by(Job.created_at).with_for_update(skip_locked=True)
     )
     if not orphaned:
-        waiting = waiting.where((Job.updated_at < now - LEASE_MS) | Job.id.in_(abandoned))
+        waiting = waiting.where((Job.updated_at < now - LEASE_MS) | Job.id.in_([job.id for job in abandoned]))
     for job in session.scalars(waiting):
         job.updated_at = now
         session.add(outbox_row(PROCESS_TASK, job.id))
-    return quarantined
+    return abandoned
 
 
 def _lock(session: Session, job: Job) -> None:

@@ -29,11 +29,12 @@ def register(app: Celery, pipeline: Pipeline) -> None:
 
 
 def sweep_once(database: Database, ledger: Ledger, *, orphaned: bool) -> None:
-    """Queue abandoned work again, and record what is given up; see `ingest.jobs.sweep`."""
+    """Queue abandoned work again, and record that or what is given up; see `ingest.jobs.sweep`."""
     with database.write() as session:
         for job in jobs.sweep(session, orphaned=orphaned):
             what = Resource(type="file", id=job.document_id, ver=job.version_id)
-            event = Event(
-                EventType.FILE_PARSED, Stage.SINGLE, job.corr, SYSTEM, res=what, outcome="quarantined"
+            given_up = job.state == "quarantined"
+            kind = EventType.FILE_PARSED if given_up else EventType.JOB_SWEPT
+            ledger.record_in(
+                session, Event(kind, Stage.SINGLE, job.corr, SYSTEM, res=what, outcome=job.state)
             )
-            ledger.record_in(session, event)

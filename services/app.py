@@ -27,20 +27,33 @@ from infra.settings import Settings
 from infra.stores import Stores, open_stores
 from ingest.parse.limits import ParseLimits
 from ingest.worker import EmbeddedWorker
-from services import errors, health
+from services import errors, health, on_record
 from services.access import endpoints as access_endpoints
 from services.access import leak_endpoints
 from services.access.leak_test.schedule import LeakTests
 from services.accounts import endpoints as account_endpoints
 from services.accounts.directories import Directories
+from services.audit import (
+    answer_endpoints,
+    erasure_endpoints,
+    export_endpoints,
+    hold_endpoints,
+    permission_endpoints,
+    proof_endpoints,
+    reach_endpoints,
+    receipt_endpoints,
+)
 from services.audit import endpoints as audit_endpoints
+from services.audit.retention_schedule import RetentionSchedule
 from services.chat import endpoints as chat_endpoints
 from services.collections import endpoints as collection_endpoints
 from services.conversations import endpoints as conversation_endpoints
 from services.documents import access_import_endpoints, job_endpoints, source_endpoints
 from services.documents import endpoints as file_endpoints
+from services.feedback import endpoints as feedback_endpoints
 from services.mcp import endpoints as mcp_endpoints
 from services.model import ModelServer
+from services.outposts import Outposts
 from services.parts import Parts
 from services.requests import RequestFrame
 from services.scim import endpoints as scim_endpoints
@@ -77,9 +90,18 @@ def create_app(settings: Settings) -> FastAPI:
         job_endpoints,
         source_endpoints,
         chat_endpoints,
+        feedback_endpoints,
         conversation_endpoints,
         mcp_endpoints,
         audit_endpoints,
+        answer_endpoints,
+        reach_endpoints,
+        permission_endpoints,
+        erasure_endpoints,
+        hold_endpoints,
+        export_endpoints,
+        proof_endpoints,
+        receipt_endpoints,
         search_endpoints,
         access_endpoints,
         leak_endpoints,
@@ -87,6 +109,7 @@ def create_app(settings: Settings) -> FastAPI:
     ):
         app.include_router(endpoints.router)
     errors.install(app, pages.mount(app))
+    on_record.install(app)
     app.add_middleware(RequestFrame)
     app.add_middleware(SecurityHeaders)
     return app
@@ -111,9 +134,11 @@ def _lifespan(
 async def _running(
     app: FastAPI, settings: Settings, stores: Stores, directories: Directories
 ) -> AsyncIterator[None]:
+    outposts = Outposts(stores.ledger, settings)
     stores.ledger.sealer.recover()
     sequencer = Sequencer(stores.ledger.sealer)
     sequencer.start()
+    app.state.pulse.start(stores.ledger)
     model = ModelServer(settings)
     model.start()
     worker = EmbeddedWorker(stores, settings) if settings.profile == "embedded" else None
@@ -127,13 +152,20 @@ async def _running(
     leak_tests = LeakTests(app, app.state.parts)
     app.state.leak_tests = leak_tests
     await leak_tests.start()
+    retention = RetentionSchedule(stores.ledger, settings)
+    retention.start()
+    app.state.outposts = outposts
+    outposts.start()
     try:
         yield
     finally:
+        await anyio.to_thread.run_sync(outposts.stop)
+        await anyio.to_thread.run_sync(retention.stop)
         await leak_tests.stop()
         await anyio.to_thread.run_sync(worker.stop if worker else relay.stop)
         await model.close()
         await anyio.to_thread.run_sync(model.stop)
+        await anyio.to_thread.run_sync(app.state.pulse.stop)
         _record(stores, EventType.SERVER_STOP)
         sequencer.stop()
 
@@ -146,6 +178,7 @@ def _parts(
         prompt_tokens=settings.prompt_tokens,
         max_tokens=settings.model_max_tokens,
         timeout_s=settings.model_timeout_s,
+        whole=settings.strict_answers,
     )
     return Parts(
         settings=settings,

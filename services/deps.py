@@ -70,6 +70,7 @@ _NEEDED: Final = {
     "jobs": (KeyScope.READ, KeyScope.WRITE),
     "sources": (KeyScope.READ, KeyScope.READ),
     "audit": (KeyScope.AUDIT, KeyScope.AUDIT),
+    "erasures": (KeyScope.AUDIT, KeyScope.ADMIN),
     "accounts": (KeyScope.READ, KeyScope.ADMIN),
     "access": (KeyScope.ADMIN, KeyScope.ADMIN),
     "scim": (KeyScope.SCIM, KeyScope.SCIM),

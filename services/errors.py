@@ -9,8 +9,11 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from infra.audit.group_commit import unavailable
 from infra.errors import (
     AuditUnavailable,
     Conflict,
@@ -28,10 +31,12 @@ from infra.errors import (
     UnreadableFile,
 )
 from infra.files import StorageFull
+from infra.logs import get_logger
 from infra.vectors import IndexUnavailable
 from services import refusals
 from services.web.pages import Pages
 
+_log = get_logger()
 _STATUS: dict[type[StrongroomError], int] = {
     InvalidInput: 400,
     UnreadableFile: 422,
@@ -120,6 +125,14 @@ def install(app: FastAPI, pages: Pages) -> None:
     @app.exception_handler(StrongroomError)
     async def _ours(request: Request, error: StrongroomError) -> JSONResponse:
         return await answer(request, error)
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(InterfaceError)
+    @app.exception_handler(PoolTimeout)
+    async def _database_gone(request: Request, error: SQLAlchemyError) -> JSONResponse:
+        # The record is kept in the same database: what cannot be written there cannot be recorded.
+        _log.error("database.unavailable", id=request.state.request_id, error=type(error).__name__)
+        return await answer(request, unavailable())
 
     @app.exception_handler(RequestValidationError)
     async def _malformed(request: Request, error: RequestValidationError) -> JSONResponse:

@@ -42,3 +42,4 @@ class Parts:
     suggesters: CapacityLimiter
     directories: Directories
     imports: OneAtATime = field(default_factory=OneAtATime)
+    exports: OneAtATime = field(default_factory=OneAtATime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +23,7 @@ from services.accounts.signing_in import client_address
 from services.parts import Parts
 
 ANONYMOUS_PER_MINUTE: Final = 120
-"""Refusals of strangers that are recorded one by one; more of them are counted."""
+"""Refusals of strangers, and looks of theirs, that are recorded one by one; more of them are counted."""
 WRITERS: Final = 4
 """Threads that record refusals, apart from those that answer requests."""
 GRACE_S: Final = 1.0
@@ -30,12 +31,11 @@ GRACE_S: Final = 1.0
 _log = get_logger()
 
 
-class StrangersRefusals:
+class StrangersRecords:
     """Bounds what strangers can write into the record.
 
-    The first refusals of a minute are recorded one by one. The rest are counted, and the next one that is
-    recorded says how many they were: `not_authenticated; 57 before it not recorded`. Used from the event
-    loop only, so it needs no lock; each replica counts its own.
+    The first of a minute are recorded one by one. The rest are counted, and the next one that is recorded
+    says how many they were: `not_authenticated; 57 before it not recorded`. Each replica counts its own.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
@@ -44,9 +44,14 @@ class StrangersRefusals:
         self._minute = -1
         self._recorded = 0
         self._left_out = 0
+        self._lock = threading.Lock()
 
     def admit(self, outcome: str) -> str | None:
-        """Return the outcome to record, or None for a refusal that is counted only."""
+        """Return the outcome to record, or None for something that is counted only."""
+        with self._lock:
+            return self._admit(outcome)
+
+    def _admit(self, outcome: str) -> str | None:
         minute = int(self._clock() // 60)
         if minute != self._minute:
             self._minute, self._recorded = minute, 0
@@ -60,7 +65,7 @@ class StrangersRefusals:
 
 def install(app: FastAPI) -> None:
     """Prepare `app` for `put_on_record`."""
-    app.state.strangers_refusals = StrangersRefusals(ANONYMOUS_PER_MINUTE, time.monotonic)
+    app.state.strangers_refusals = StrangersRecords(ANONYMOUS_PER_MINUTE, time.monotonic)
     app.state.refusal_writers = CapacityLimiter(WRITERS)
 
 
@@ -117,7 +122,7 @@ def _event_of(request: Request, error: StrongroomError) -> tuple[Event, Principa
     reason = getattr(error, "reason", None)
     outcome: str | None = f"{error.code}: {reason}" if reason else error.code
     if principal is None:
-        strangers: StrangersRefusals = request.app.state.strangers_refusals
+        strangers: StrangersRecords = request.app.state.strangers_refusals
         outcome = strangers.admit(outcome or "")
         if outcome is None:
             return None

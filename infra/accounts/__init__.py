@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from infra.accounts.forgetting import forget_account
 from infra.accounts.groups import (
     add_member,
     create_group,
@@ -81,6 +82,7 @@ __all__ = [
     "create_service_account",
     "delete_local_group",
     "ensure_service_account",
+    "forget_account",
     "get_service_account",
     "groups_of",
     "hash_password",

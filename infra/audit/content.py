@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -23,6 +25,11 @@ from infra.errors import NotFound, StrongroomError
 from infra.keys import MasterKey, SealBroken, new_key, seal, unseal
 
 SALT_BYTES: Final = 32
+
+# Built once, and on the plain table: every part of an answer waits for this, and making it anew takes longer
+# than the database does.
+_KEYS: Final = SubjectKey.metadata.tables[SubjectKey.__tablename__]
+_KEYS_OF: Final = select(_KEYS).where(_KEYS.c.subject_id.in_(bindparam("subject_ids", expanding=True)))
 
 
 class ContentBroken(StrongroomError):
@@ -91,15 +98,25 @@ def known_subject(session: Session, principal_id: str) -> str | None:
     return session.scalar(select(AuditSubject.subject_id).where(AuditSubject.principal == principal_id))
 
 
-def key_of(session: Session, subject_id: str, master_key: MasterKey) -> tuple[str, bytes]:
-    """Return the id and the bytes of a subject's key; raises SubjectUnknown when it has none.
+@dataclass(frozen=True)
+class WrappedKey:
+    """A subject's key as it is stored."""
+
+    key_id: str
+    wrapped: bytes
+
+    def unwrap(self, master_key: MasterKey) -> bytes:
+        """Return the key itself; raises SealBroken when it was changed, or wrapped by another master key."""
+        return master_key.unwrap(self.wrapped, context=key_context(self.key_id))
+
+
+def keys_of(session: Session, subject_ids: Iterable[str]) -> dict[str, WrappedKey]:
+    """Return the keys of those subjects that have one, by subject.
 
     No key is made here: one made for a subject that was just erased would outlive the erasure.
     """
-    row = session.scalar(select(SubjectKey).where(SubjectKey.subject_id == subject_id))
-    if row is None:
-        raise SubjectUnknown("The subject has no key: it was erased.")
-    return row.key_id, master_key.unwrap(row.wrapped_key, context=_key_context(row.key_id))
+    rows = session.execute(_KEYS_OF, {"subject_ids": list(subject_ids)})
+    return {row.subject_id: WrappedKey(row.key_id, row.wrapped_key) for row in rows}
 
 
 def key_by_id(session: Session, key_id: str, master_key: MasterKey) -> bytes:
@@ -107,21 +124,40 @@ def key_by_id(session: Session, key_id: str, master_key: MasterKey) -> bytes:
     row = session.get(SubjectKey, key_id)
     if row is None:
         raise ContentErased("This content was erased.")
-    return master_key.unwrap(row.wrapped_key, context=_key_context(key_id))
+    return master_key.unwrap(row.wrapped_key, context=key_context(key_id))
 
 
-def erase_subject(session: Session, principal_id: str) -> int:
-    """Destroy a principal's key, mapping and sealed content; returns how many contents were erased."""
-    subject_id = known_subject(session, principal_id)
-    if subject_id is None:
-        return 0
-    key_id = session.scalar(select(SubjectKey.key_id).where(SubjectKey.subject_id == subject_id))
-    erased = session.execute(
-        delete(AuditContent).where(AuditContent.key_id == key_id).returning(AuditContent.event_id)
-    ).all()
+@dataclass(frozen=True)
+class DestroyedKey:
+    """A subject's key after its destruction; `wrapped` is what was stored, to be searched for on the disk."""
+
+    key_id: str
+    wrapped: bytes
+
+
+def destroy_key(session: Session, subject_id: str) -> DestroyedKey | None:
+    """Destroy a subject's key and the row that maps it to a person; None when there was no key.
+
+    Whatever was sealed under the key cannot be opened from the commit on; `delete_sealed` removes it.
+    """
+    row = session.scalar(select(SubjectKey).where(SubjectKey.subject_id == subject_id))
+    destroyed = DestroyedKey(row.key_id, row.wrapped_key) if row is not None else None
     session.execute(delete(SubjectKey).where(SubjectKey.subject_id == subject_id))
     session.execute(delete(AuditSubject).where(AuditSubject.subject_id == subject_id))
-    return len(erased)
+    return destroyed
+
+
+def delete_sealed(session: Session, key_id: str, *, limit: int) -> int:
+    """Delete at most `limit` contents that were sealed under a key; returns how many."""
+    some = select(AuditContent.event_id).where(AuditContent.key_id == key_id).limit(limit)
+    deleted = delete(AuditContent).where(AuditContent.event_id.in_(some)).returning(AuditContent.event_id)
+    return len(session.execute(deleted).all())
+
+
+def count_sealed(session: Session, key_id: str) -> int:
+    """Return how many contents are sealed under a key."""
+    theirs = select(func.count()).select_from(AuditContent).where(AuditContent.key_id == key_id)
+    return session.scalar(theirs) or 0
 
 
 def _create_subject(session: Session, principal_id: str, master_key: MasterKey) -> None:
@@ -136,7 +172,7 @@ def _create_subject(session: Session, principal_id: str, master_key: MasterKey) 
         .returning(AuditSubject.subject_id)
     ).all()
     if created:
-        wrapped = master_key.wrap(new_key(), context=_key_context(key_id))
+        wrapped = master_key.wrap(new_key(), context=key_context(key_id))
         session.add(SubjectKey(key_id=key_id, subject_id=subject_id, wrapped_key=wrapped))
         session.flush()
 
@@ -149,5 +185,6 @@ def _content_context(event_id: str) -> str:
     return f"audit content {event_id}"
 
 
-def _key_context(key_id: str) -> str:
+def key_context(key_id: str) -> str:
+    """Return what a subject's key is wrapped together with."""
     return f"subject key {key_id}"

@@ -32,6 +32,10 @@ class EventType(StrEnum):
     SERVER_START = "server.start", "The server began to accept requests."
     SERVER_STOP = "server.stop", "The server stopped in good order."
     LEDGER_RECOVERED = "ledger.recovered", "After a start, records left without an end were closed."
+    LEDGER_ALIVE = (
+        "ledger.alive",
+        "An hour without any other record passed; this one shows that none is missing.",
+    )
     SIGNIN_OK = "signin.ok", "Somebody signed in."
     SIGNIN_FAILED = "signin.failed", "A sign-in was refused."
     SIGNIN_ENDED = "signin.ended", "Somebody signed out, here or everywhere."
@@ -72,7 +76,7 @@ class EventType(StrEnum):
     CONVERSATION_DELETED = "conversation.deleted", "A kept conversation was removed."
     ACCESS_EXPLAINED = "access.explained", "An administrator asked why somebody may or may not read a file."
     ACCESS_IMPORTED = "access.imported", "Access lists of a file share were applied."
-    ACCESS_TESTED = "access.tested", "The leak test ran; the outcome says whether it found a leak."
+    ACCESS_TESTED = "access.tested", "The leak test began or ended; the outcome says whether it found a leak."
     DIRECTORY_CHANGED = "directory.changed", "A directory added, changed or removed a person or a group."
     CHOICE_CHANGED = "choice.changed", "An administrator changed a setting while the server ran."
     SOURCE_OPENED = "source.opened", "Somebody opened a document or a cited passage."
@@ -97,6 +101,9 @@ class EventType(StrEnum):
     CHOICES_READ = "choices.read", "Somebody looked at a setting, or at the server's models."
     SUGGESTIONS_READ = "suggestions.read", "Somebody was shown suggestions while typing."
     RECEIPT_READ = "receipt.read", "Somebody took the receipt of an answer."
+    ACCESS_READ = "access.read", "Somebody looked at who may read a file, or at what the leak test found."
+    TOOLS_READ = "tools.read", "A program sent a message to the tools that it is offered."
+    SIGNIN_BEGUN = "signin.begun", "Somebody was sent to their company directory to sign in."
     JOB_SWEPT = "job.swept", "Abandoned work was queued again."
     AUDIT_FORWARDED = (
         "audit.forwarded",
@@ -116,7 +123,7 @@ class EventType(StrEnum):
     KEYS_EXPIRED = "keys.expired", "A backup of keys became unreadable for good."
     CHECKPOINT_COSIGNED = (
         "checkpoint.cosigned",
-        "A witness was found again after it could not be reached, or could not be reached any more.",
+        "A witness was lost, refused a checkpoint, or was found again.",
     )
     REFUSED = "refused", "A request was refused; the outcome is the reason."
     NETWORK_BLOCKED = "network.blocked", "A connection to the outside was attempted and stopped."

@@ -28,23 +28,39 @@ LARGEST_GROUP: Final = 256
 class GroupCommit:
     """Runs pieces of work in shared transactions; each is durable when its caller returns."""
 
-    def __init__(self, database: Database, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        timeout_s: float,
+        prepare: Callable[[Session, set[str]], None] = lambda _session, _needs: None,
+        complete: Callable[[Session], None] = lambda _session: None,
+    ) -> None:
+        """Share transactions on `database`.
+
+        `prepare` reads at once what the pieces of one transaction need, and `complete` writes at once what
+        they gathered: one statement for all of them instead of one for each.
+        """
         self._database = database
         self._timeout_s = timeout_s
+        self._prepare = prepare
+        self._complete = complete
         self._changed = threading.Condition()
         self._waiting: list[_Entry] = []
         self._thread: threading.Thread | None = None
         self._closed = False
 
-    def run(self, work: Callable[[Session], _T]) -> _T:
+    def run(self, work: Callable[[Session], _T], *, needs: str | None = None) -> _T:
         """Run `work` in a transaction and return its result once that is committed.
+
+        What `work` `needs` is prepared before it runs.
 
         Raises what `work` raises of the StrongroomError family, and AuditUnavailable on a database
         failure or after `timeout_s` seconds. After the latter the work may still be committed if its
         transaction was already under way. `work` must refuse before it writes, and must let errors of
         the database through as they are: one of those ends the transaction for everybody in it.
         """
-        entry = _Entry(work)
+        entry = _Entry(work, needs)
         with self._changed:
             if self._closed:
                 raise unavailable()
@@ -67,7 +83,7 @@ class GroupCommit:
             self._thread.join(self._timeout_s + 1)
 
     def _start(self) -> None:
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._loop, name="ledger-writer", daemon=True)
             self._thread.start()
 
@@ -85,8 +101,10 @@ class GroupCommit:
     def _write(self, group: list[_Entry]) -> None:
         try:
             with self._database.write(timeout_s=self._timeout_s) as session:
+                self._prepare(session, {entry.needs for entry in group if entry.needs is not None})
                 for entry in group:
                     entry.attempt(session)
+                self._complete(session)
         except (SQLAlchemyError, TimeoutError) as error:
             get_logger().error("ledger.write_failed", error=type(error).__name__, records=len(group))
             failure = unavailable()
@@ -105,7 +123,8 @@ class GroupCommit:
 class _Entry:
     """One caller's work, and where its result goes after the commit."""
 
-    def __init__(self, work: Callable[[Session], Any]) -> None:
+    def __init__(self, work: Callable[[Session], Any], needs: str | None) -> None:
+        self.needs = needs
         self.future: Future[Any] = Future()
         self._work = work
         self._result: Any = None

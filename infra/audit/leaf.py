@@ -233,11 +233,30 @@ def _within_limit(data: bytes) -> bytes:
 
 
 def _dumps(document: dict[str, object]) -> bytes:
+    """Return the canonical form of a document that `_leaf` has admitted.
+
+    For text in ASCII, Python's own encoder writes what RFC 8785 asks for: names in ASCII sort alike by
+    character and by UTF-16 unit (§3.2.3), and both escape strings alike (§3.2.2.2) and write integers
+    alike. It is written in C; without it, checking a million records takes several times as long.
+    """
+    written = _ASCII_FORM.encode(document)
+    if written.isascii():
+        return written.encode("ascii")
+    return _dumps_unicode(document)
+
+
+_ASCII_FORM: Final = json.JSONEncoder(
+    ensure_ascii=False, check_circular=False, allow_nan=False, sort_keys=True, separators=(",", ":")
+)
+
+
+def _dumps_unicode(document: dict[str, object]) -> bytes:
     try:
         # rfc8785 types its argument as a recursive union, which a dict of objects cannot satisfy;
         # `_leaf` has admitted strings, integers, lists and objects of them, and nothing else.
         return rfc8785.dumps(document)  # type: ignore[arg-type]
-    except rfc8785.CanonicalizationError as error:
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        # Half of a surrogate pair in a name ends in the latter: it is sorted before it is looked at.
         raise LeafInvalid("A value cannot be written as canonical JSON.") from error
 
 

@@ -7,8 +7,10 @@ transaction, so that after a crash each record is in the inbox or in the log, an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from sqlalchemy import insert, select
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from infra.access import Principal, scope_of
@@ -29,12 +31,20 @@ from infra.audit.records import RecordedEvent, Stamp, recorded
 from infra.audit.sequencer import Sealer
 from infra.audit.stored_log import StoredLog
 from infra.audit.verify import Report
+from infra.clock import now_ms
 from infra.database import Database
 from infra.database.tables import (
     AuditContent,
     AuditInbox,
+    AuditMark,
 )
-from infra.keys import MasterKey
+from infra.errors import StrongroomError
+from infra.keys import MasterKey, SealBroken
+
+# Plain tables and statements that are built once: this is the path that every answer waits for, and an
+# insert made anew for each record takes five times as long as the database needs for it.
+_ADD_CONTENTS: Final = insert(AuditContent.metadata.tables[AuditContent.__tablename__])
+_ADD_RECORDS: Final = insert(AuditInbox.metadata.tables[AuditInbox.__tablename__])
 
 
 class Ledger:
@@ -52,7 +62,9 @@ class Ledger:
         self.source = source
         self._master_key = master_key
         self._signer = Signer(origin, master_key.derive("ledger signing key"))
-        self._commits = GroupCommit(database, timeout_s=timeout_s)
+        self._commits = GroupCommit(
+            database, timeout_s=timeout_s, prepare=_read_keys, complete=_insert_gathered
+        )
         self.sealer = Sealer(database, self._signer, source=source)
         self.reader = LedgerReader(database, master_key)
         self.proofs = LedgerProofs(database)
@@ -61,6 +73,11 @@ class Ledger:
     def verifier_key(self) -> str:
         """The public key that checkpoints are verified with, as `name+id+base64` (C2SP signed-note)."""
         return str(self._signer.verifier_key)
+
+    @property
+    def signer(self) -> Signer:
+        """What signs for this log; the manifest of an export is signed like its checkpoint."""
+        return self._signer
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -72,15 +89,23 @@ class Ledger:
         write transaction of the same thread, which it would wait for: use `record_in` there.
         """
         stamp = Stamp.now()
-        return self._commits.run(lambda session: self._insert(session, event, content, stamp))
+        return self._commits.run(
+            lambda session: self._add(_gathered_by(session), event, content, stamp),
+            needs=event.actor.sub if content is not None else None,
+        )
 
     def record_in(self, session: Session, event: Event, content: bytes | None = None) -> RecordedEvent:
         """Record an event in the caller's write transaction: it stands exactly when that commits.
 
         Raises AuditUnavailable when the database fails, LeafInvalid or LeafTooLarge.
         """
+        gathered = _Gathered()
         with fail_closed():
-            return self._insert(session, event, content, Stamp.now())
+            if content is not None:
+                gathered.keys = contents.keys_of(session, [event.actor.sub])
+            made = self._add(gathered, event, content, Stamp.now())
+            gathered.insert(session)
+        return made
 
     def actor_for(self, session: Session, principal: Principal) -> Actor:
         """Return `principal` as the ledger names them; a first appearance writes, so pass a write session."""
@@ -98,38 +123,30 @@ class Ledger:
             return _actor(principal, subject_id)
         return self._commits.run(lambda session: self._register(session, principal))
 
-    def erase_subject(self, session: Session, principal_id: str) -> int:
-        """Destroy a principal's key, mapping and recorded content; returns how many contents went.
-
-        The log stays as it is and stays verifiable. Raises AuditUnavailable when the database fails.
-        """
-        with fail_closed():
-            return contents.erase_subject(session, principal_id)
-
     def _register(self, session: Session, principal: Principal) -> Actor:
         subject_id = contents.subject_of(session, principal.principal_id, self._master_key)
         return _actor(principal, subject_id)
 
-    def _insert(self, session: Session, event: Event, content: bytes | None, stamp: Stamp) -> RecordedEvent:
-        reference, sealed = self._seal_content(session, event, content, stamp.id)
+    def _add(self, gathered: _Gathered, event: Event, content: bytes | None, stamp: Stamp) -> RecordedEvent:
+        reference, sealed = self._seal_content(gathered.keys, event, content, stamp.id)
         # The leaf is built, and refused if need be, before anything is written.
-        recorded = self._leaf(event, reference, stamp)
+        made = self._leaf(event, reference, stamp)
         if reference is not None:
-            row = {"event_id": stamp.id, "key_id": reference.key, "sealed": sealed}
-            session.execute(insert(AuditContent).values(row))
-        session.execute(insert(AuditInbox).values(id=recorded.id, leaf=recorded.leaf))
-        return recorded
+            gathered.contents.append({"event_id": stamp.id, "key_id": reference.key, "sealed": sealed})
+        gathered.records.append({"id": made.id, "leaf": made.leaf})
+        return made
 
     def _seal_content(
-        self, session: Session, event: Event, content: bytes | None, event_id: str
+        self, keys: Mapping[str, contents.WrappedKey], event: Event, content: bytes | None, event_id: str
     ) -> tuple[ContentRef | None, bytes]:
         if content is None:
             return None, b""
         try:
-            key_id, key = contents.key_of(session, event.actor.sub, self._master_key)
-        except contents.SubjectUnknown as error:
-            raise unavailable() from error
-        return contents.seal_content(key, key_id, event_id, content)
+            found = keys[event.actor.sub]
+            key = found.unwrap(self._master_key)
+        except (KeyError, SealBroken) as error:
+            raise unavailable() from error  # the subject was erased, or never had a key that opens
+        return contents.seal_content(key, found.key_id, event_id, content)
 
     def _leaf(self, event: Event, reference: ContentRef | None, stamp: Stamp) -> RecordedEvent:
         leaf = Leaf(
@@ -161,13 +178,19 @@ class Ledger:
             return StoredLog(session).verify(self.verifier_key, kept_note)
 
     def healthy(self) -> bool:
-        """Tell whether the ledger's tables can be read now; cheap, for a readiness probe."""
+        """Tell whether the ledger takes records now, in `timeout_s` seconds at most.
+
+        What can be read may still not be written, with a full disk or a lock that is held: so it writes.
+        """
         try:
-            with self.database.read() as session:
-                session.execute(select(AuditInbox.id).limit(1))
-        except (SQLAlchemyError, TimeoutError):
+            self._commits.run(self._touch)
+        except StrongroomError:
             return False
         return True
+
+    def _touch(self, session: Session) -> None:
+        session.merge(AuditMark(name=f"pulse:{self.source}"[:64], index=now_ms()))
+        session.execute(select(AuditInbox.id).limit(1))
 
     def close(self) -> None:
         """Write what callers wait for, and stop taking records."""
@@ -175,6 +198,36 @@ class Ledger:
 
 
 # --- records --------------------------------------------------------------------------------------
+
+
+class _Gathered:
+    """The keys that the records of one transaction are sealed with, and the rows that they add together."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, contents.WrappedKey] = {}
+        self.records: list[dict[str, Any]] = []
+        self.contents: list[dict[str, Any]] = []
+
+    def insert(self, session: Session) -> None:
+        if self.contents:
+            session.execute(_ADD_CONTENTS, self.contents)
+        if self.records:
+            session.execute(_ADD_RECORDS, self.records)
+
+
+def _gathered_by(session: Session) -> _Gathered:
+    """Return what a shared transaction has gathered so far; the session lives as long as that does."""
+    gathered: _Gathered = session.info.setdefault(_Gathered, _Gathered())
+    return gathered
+
+
+def _read_keys(session: Session, subject_ids: set[str]) -> None:
+    if subject_ids:
+        _gathered_by(session).keys = contents.keys_of(session, subject_ids)
+
+
+def _insert_gathered(session: Session) -> None:
+    _gathered_by(session).insert(session)
 
 
 def _actor(principal: Principal, subject_id: str) -> Actor:

@@ -1,4 +1,4 @@
-"""Proofs of the stored log: checkpoints, receipts with inclusion proofs, consistency."""
+"""Proofs of the stored log: checkpoints, inclusion, consistency."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from base64 import b64encode
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from infra.audit.checkpoint import read_checkpoint
+from infra.audit.cosigned import cosigned
 from infra.audit.merkle import consistency_proof, inclusion_proof, leaf_hash
 from infra.audit.reading import find
 from infra.audit.stored_log import latest_note, stored_nodes
+from infra.audit.tlog_proof import ConsistencyProof, InclusionProof
 from infra.database import Database
 from infra.database.tables import AuditCheckpoint
 from infra.errors import InvalidInput
@@ -23,15 +26,17 @@ class LedgerProofs:
         self._database = database
 
     def checkpoint(self) -> str | None:
-        """Return the newest signed checkpoint, or None before the first."""
+        """Return the newest signed checkpoint with its cosignatures, or None before the first."""
         with self._database.read() as session:
-            return latest_note(session)
+            note = latest_note(session)
+            return cosigned(session, note) if note else None
 
     def checkpoints(self, *, after_size: int = -1, limit: int = 100) -> list[str]:
-        """Return signed checkpoints of more than `after_size` leaves, in ascending size."""
+        """Return cosigned checkpoints of more than `after_size` leaves, in ascending size."""
         later = select(AuditCheckpoint.note).where(AuditCheckpoint.size > after_size)
         with self._database.read() as session:
-            return list(session.scalars(later.order_by(AuditCheckpoint.size).limit(limit)))
+            notes = session.scalars(later.order_by(AuditCheckpoint.size).limit(limit)).all()
+            return [cosigned(session, note) for note in notes]
 
     def receipt(self, event_id: str) -> dict[str, Any]:
         """Return the proof that an event is on the record; raises NotFound.
@@ -46,16 +51,14 @@ class LedgerProofs:
             note = latest_note(session)
             if found.index is None or note is None:
                 return receipt
-            size = read_checkpoint(note).size
-            path = inclusion_proof(found.index, size, stored_nodes(session))
-        proof = [b64encode(hashed).decode() for hashed in path]
+            proof = prove_inclusion(session, found.index, cosigned(session, note))
         return receipt | {
             "sealed": True,
-            "index": found.index,
-            "size": size,
-            "proof": proof,
-            "checkpoint": note,
-            "tlog_proof": _tlog_proof(found.index, proof, note),
+            "index": proof.index,
+            "size": read_checkpoint(note).size,
+            "proof": [b64encode(hashed).decode() for hashed in proof.path],
+            "checkpoint": proof.note,
+            "tlog_proof": proof.text,
         }
 
     def consistency(self, first: int, second: int | None = None) -> list[str]:
@@ -72,6 +75,31 @@ class LedgerProofs:
             path = consistency_proof(first, last, stored_nodes(session))
         return [b64encode(hashed).decode() for hashed in path]
 
+    def between(self, first: int, second: int | None = None) -> tuple[str, ConsistencyProof]:
+        """Return the checkpoint of `first` leaves, and the proof that it begins that of `second`.
 
-def _tlog_proof(index: int, proof: list[str], note: str) -> str:
-    return "\n".join(["c2sp.org/tlog-proof@v1", f"index {index}", *proof, "", note])
+        `second` defaults to the newest checkpoint. Raises InvalidInput for sizes that were never signed, and
+        RecordsPruned when what the proof needs was pruned.
+        """
+        with self._database.read() as session:
+            older = _signed_at(session, first, "first")
+            newest = latest_note(session) or older
+            newer = newest if second is None else _signed_at(session, second, "second")
+            size = read_checkpoint(newer).size
+            if size < first:
+                raise InvalidInput("The log never shrank: the first size is the larger one.", param="first")
+            path = consistency_proof(first, size, stored_nodes(session))
+            return cosigned(session, older), ConsistencyProof(first, tuple(path), cosigned(session, newer))
+
+
+def prove_inclusion(session: Session, index: int, note: str) -> InclusionProof:
+    """Return the proof that the record at `index` is in the tree of the checkpoint in `note`."""
+    path = inclusion_proof(index, read_checkpoint(note).size, stored_nodes(session))
+    return InclusionProof(index, tuple(path), note)
+
+
+def _signed_at(session: Session, size: int, param: str) -> str:
+    note = session.scalar(select(AuditCheckpoint.note).where(AuditCheckpoint.size == size))
+    if note is None:
+        raise InvalidInput(f"No checkpoint of {size} records was signed.", param=param)
+    return note

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from infra.audit import content as contents
 from infra.audit.records import LoggedEvent, readable
+from infra.audit.removals import recorded_removals
 from infra.audit.stored_log import SCAN_WINDOW
 from infra.database import Database
 from infra.database.tables import AuditContent, AuditInbox, AuditLeaf
@@ -63,15 +64,17 @@ class LedgerReader:
             key = contents.key_by_id(session, leaf.content.key, self._master_key)
             row = session.get(AuditContent, event_id)
             if row is None:
+                if recorded_removals(session).explain(leaf):
+                    raise contents.ContentErased("This content was destroyed when its retention was over.")
                 raise contents.ContentBroken("The recorded content is missing.")
             return contents.open_content(key, leaf.content, event_id, row.sealed)
 
     def leaves(self) -> Iterator[bytes]:
         """Yield every sealed leaf in order, for an export."""
-        start = 0
-        while rows := self.events(start - 1, SCAN_WINDOW):
+        last: int | None = -1
+        while last is not None and (rows := self.events(last, SCAN_WINDOW)):
             yield from (row.raw for row in rows)
-            start += len(rows)
+            last = rows[-1].index
 
 
 def find(session: Session, event_id: str) -> LoggedEvent:

@@ -7,10 +7,12 @@ that after a crash each record is in the inbox or in the log, and never in both.
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, text
+from sqlalchemy import Row, bindparam, delete, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from infra.audit.checkpoint import (
@@ -37,10 +39,26 @@ SEAL_BATCH: Final = 500
 """Records that get their place in one transaction; bounds how long it holds SQLite's writer."""
 SEQUENCER_LOCK: Final = 0x5354524F4E47
 """PostgreSQL advisory lock, so that of several replicas one assigns indices at a time."""
+ALIVE_AFTER_MS: Final = 59 * 60 * 1000
+"""Quiet time after which the server signs that nothing happened; less than an hour, so that each has one."""
 UNKNOWN: Final = "unknown"
 """Outcome of what was begun and, after a crash, cannot be known to have ended."""
 ENDED_BY: Final = {EventType.ANSWER_ASKED.value: EventType.ANSWER_FINISHED.value}
 """Event types whose end has another name than their start."""
+
+# Plain tables and statements that are built once, like those of `infra.audit.ledger`.
+_INBOX: Final = AuditInbox.metadata.tables[AuditInbox.__tablename__]
+_ADD_LEAVES: Final = insert(AuditLeaf.metadata.tables[AuditLeaf.__tablename__])
+_ADD_NODES: Final = insert(AuditNode.metadata.tables[AuditNode.__tablename__])
+_OLDEST: Final = select(_INBOX.c.id, _INBOX.c.leaf).order_by(_INBOX.c.id).limit(SEAL_BATCH)
+_REMOVE: Final = (
+    delete(_INBOX).where(_INBOX.c.id.in_(bindparam("ids", expanding=True))).returning(_INBOX.c.id)
+)
+# A part of its own, because PostgreSQL may run a subquery more than once, and each run would take more.
+_TAKEN: Final = (
+    select(_INBOX.c.id).order_by(_INBOX.c.id).limit(SEAL_BATCH).with_for_update(skip_locked=True).cte("taken")
+)
+_TAKE_OLDEST: Final = delete(_INBOX).where(_INBOX.c.id == _TAKEN.c.id).returning(_INBOX.c.id, _INBOX.c.leaf)
 
 
 class Sealer:
@@ -61,11 +79,9 @@ class Sealer:
         stored log contradicts its last checkpoint, and the database's own errors.
         """
         with self._sealing:
-            waiting = self._read_inbox()
-            if not waiting:
-                return None
-            with self._database.write() as session:
-                return self._append(session, waiting)
+            if self._database.is_sqlite:
+                return self._seal_behind_one_lock()
+            return self._seal_among_replicas()
 
     def seal_all(self) -> Checkpoint | None:
         """Seal until nothing waits; returns the last new checkpoint."""
@@ -73,6 +89,17 @@ class Sealer:
         while checkpoint := self.seal():
             last = checkpoint
         return last
+
+    def say_alive(self) -> None:
+        """Write the record of a quiet hour; sealing it signs a checkpoint that shows nothing was left out."""
+        with self._database.write() as session:
+            self._say(session, EventType.LEDGER_ALIVE, "ok")
+
+    def signed_at(self) -> int:
+        """Return when the newest checkpoint was signed, in UTC ms since 1970; 0 before the first."""
+        newest = select(AuditCheckpoint.created_at).order_by(AuditCheckpoint.size.desc()).limit(1)
+        with self._database.read() as session:
+            return session.scalar(newest) or 0
 
     def recover(self) -> int:
         """Close what a crash of this server left open, as `unknown`; returns how many were closed.
@@ -92,18 +119,28 @@ class Sealer:
         get_logger().info("ledger.recovered", closed=len(unfinished))
         return len(unfinished)
 
-    def _read_inbox(self) -> list[_Waiting]:
-        """Read and hash the next batch before the writer's lock is taken."""
-        oldest = select(AuditInbox.id, AuditInbox.leaf).order_by(AuditInbox.id).limit(SEAL_BATCH)
+    def _seal_behind_one_lock(self) -> Checkpoint | None:
+        """Seal on SQLite, whose lock stops every writer: records are read and hashed before it is taken."""
         with self._database.read() as session:
-            return [_Waiting(id=row.id, leaf=row.leaf) for row in session.execute(oldest)]
+            waiting = _hashed(session.execute(_OLDEST).all())
+        if not waiting:
+            return None
+        with self._database.write() as session:
+            return self._append(session, _still_there(session, waiting))
 
-    def _append(self, session: Session, waiting: list[_Waiting]) -> Checkpoint | None:
-        if not self._database.is_sqlite:
+    def _seal_among_replicas(self) -> Checkpoint | None:
+        """Seal on PostgreSQL, where writers go on meanwhile, and another replica's sequencer waits its turn.
+
+        The batch is read with that turn in hand: it is whatever is committed by then, in the order of ids,
+        whichever of them came last. No position in the inbox is remembered, so none is passed over.
+        """
+        with self._database.write() as session:
             session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SEQUENCER_LOCK})
-        taken = _take(session, waiting)
+            return self._append(session, _hashed(session.execute(_TAKE_OLDEST).all()))
+
+    def _append(self, session: Session, taken: list[_Waiting]) -> Checkpoint | None:
         if not taken:
-            return None  # another replica was faster
+            return None  # nothing waits, or somebody was faster
         tree = self._sound_tree(session)
         places = enumerate(taken, tree.size)
         found = [(index, record.parsed) for index, record in places if record.parsed is not None]
@@ -112,8 +149,8 @@ class Sealer:
         for record in taken:
             leaves.append({"index": tree.size, "id": record.id, "corr": record.corr, "leaf": record.leaf})
             nodes.extend(vars(node) for node in tree.append(record.hash))
-        session.execute(insert(AuditLeaf), leaves)
-        session.execute(insert(AuditNode), nodes)
+        session.execute(_ADD_LEAVES, leaves)
+        session.execute(_ADD_NODES, nodes)
         insert_lookups(session, found)
         return self._sign(session, Checkpoint(self._origin, tree.size, tree.root()))
 
@@ -172,16 +209,20 @@ class Sealer:
         return leaf if leaf is not None and leaf.src == self._source else None
 
     def _say_recovered(self, session: Session, closed: int) -> None:
+        self._say(session, EventType.LEDGER_RECOVERED, f"closed {closed}")
+
+    def _say(self, session: Session, event: EventType, outcome: str) -> None:
+        """Write a record of the server about itself."""
         stamp = Stamp.now()
         leaf = Leaf(
             id=stamp.id,
-            type=EventType.LEDGER_RECOVERED.value,
+            type=event.value,
             stage=Stage.SINGLE,
             corr=new_id(),
             time=stamp.time,
             src=self._source,
             actor=SYSTEM,
-            outcome=f"closed {closed}",
+            outcome=outcome,
         )
         session.execute(insert(AuditInbox).values(id=leaf.id, leaf=recorded(leaf).leaf))
 
@@ -201,12 +242,25 @@ class Sealer:
 
 
 class Sequencer:
-    """A thread that seals waiting records every `interval_s` seconds, and outlives database errors."""
+    """A thread that seals waiting records every `interval_s` seconds, and outlives database errors.
 
-    def __init__(self, sealer: Sealer, *, interval_s: float = 0.25, retry_s: float = 1.0) -> None:
+    In a quiet hour it writes a record of its own, so that every hour has a checkpoint.
+    """
+
+    def __init__(
+        self,
+        sealer: Sealer,
+        *,
+        interval_s: float = 0.25,
+        retry_s: float = 1.0,
+        now: Callable[[], int] = now_ms,
+    ) -> None:
+        """Seal with `sealer`; `now` returns UTC milliseconds since 1970."""
         self._sealer = sealer
         self._interval_s = interval_s
         self._retry_s = retry_s
+        self._now = now
+        self._signed_at: int | None = None
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -227,20 +281,38 @@ class Sequencer:
     def _loop(self) -> None:
         while True:
             stopping = self._stopping.is_set()
+            began = time.monotonic()
             sealed = self._seal()
             if stopping:
                 return
-            self._stopping.wait(self._interval_s if sealed else self._retry_s)
+            # Under load a round takes a while itself; writers get a breath between two all the same.
+            pause = max(self._interval_s - (time.monotonic() - began), self._interval_s / 5)
+            self._stopping.wait(pause if sealed else self._retry_s)
 
     def _seal(self) -> bool:
         try:
-            self._sealer.seal_all()
+            began = self._now()
+            if self._sealer.seal_all() is not None:
+                self._signed_at = began
+            self._break_silence()
         except Exception as error:  # noqa: BLE001
             # The edge of the thread: records stay durable in the inbox, and the next round tries again.
             # No traceback: its local variables would put records into the log.
             get_logger().error("ledger.seal_failed", error=type(error).__name__)
             return False
         return True
+
+    def _break_silence(self) -> None:
+        """Write a record when none was signed for an hour, by this server or another replica."""
+        if self._signed_at is None or self._is_quiet(self._signed_at):
+            self._signed_at = self._sealer.signed_at()
+            if self._signed_at and self._is_quiet(self._signed_at):
+                self._sealer.say_alive()
+                # It is sealed with the next round; until then it must not be written again.
+                self._signed_at = self._now()
+
+    def _is_quiet(self, since: int) -> bool:
+        return self._now() - since >= ALIVE_AFTER_MS
 
 
 class _Waiting:
@@ -257,13 +329,11 @@ class _Waiting:
         self.corr = self.parsed.corr if self.parsed else ""
 
 
-def _take(session: Session, waiting: list[_Waiting]) -> list[_Waiting]:
+def _hashed(rows: Sequence[Row[str, bytes]]) -> list[_Waiting]:
+    return sorted((_Waiting(id=row.id, leaf=row.leaf) for row in rows), key=lambda record: record.id)
+
+
+def _still_there(session: Session, waiting: list[_Waiting]) -> list[_Waiting]:
     """Remove the records from the inbox; returns those that were still there."""
-    ids = [record.id for record in waiting]
-    removed = set(
-        session.scalars(
-            delete(AuditInbox).where(AuditInbox.id.in_(ids)).returning(AuditInbox.id),
-            execution_options={"synchronize_session": False},
-        )
-    )
+    removed = set(session.scalars(_REMOVE, {"ids": [record.id for record in waiting]}))
     return [record for record in waiting if record.id in removed]

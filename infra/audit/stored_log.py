@@ -1,47 +1,84 @@
-"""The stored log as the verifier wants it: in windows, with nodes, checkpoints and contents beside it."""
+"""The stored log as the verifier wants it: in windows, with nodes, checkpoints, contents and look-ups.
+
+Records below the minimum index were removed by pruning (https://c2sp.org/tlog-tiles#pruning); the hashes of
+the largest complete subtrees before it are kept, and stand for them.
+"""
 
 from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from infra.audit import content as contents
 from infra.audit.checkpoint import NoteUnreadable, read_checkpoint
 from infra.audit.leaf import Leaf
-from infra.audit.merkle import EMPTY_ROOT, GetNode, node_count
+from infra.audit.lookup import StoredLookups, surplus
+from infra.audit.merkle import EMPTY_ROOT, CompactRange, GetNode, node_count
 from infra.audit.records import LedgerDamaged
+from infra.audit.removals import Removals, recorded_removals
 from infra.audit.verify import ContentState, Finding, Report, Verdict, verify_log
 from infra.database.tables import (
     AuditCheckpoint,
     AuditContent,
     AuditInbox,
     AuditLeaf,
+    AuditMark,
     AuditNode,
     SubjectKey,
 )
+from infra.errors import NotFound
 
 SCAN_WINDOW: Final = 500
 """Leaves that are held in memory at a time."""
+MINIMUM: Final = "minimum"
+"""Name of the mark at the first record that pruning left; without it nothing was pruned."""
+SEGMENT: Final = 256
+"""The minimum index is a multiple of this, so that pruning takes whole entry bundles and hash tiles."""
+
+
+class RecordsPruned(NotFound):
+    """Records, or a proof over them, that are gone because their retention was over."""
+
+    code = "records_pruned"
+
+
+@dataclass
+class _StoredLeaf:
+    """Where a record stands and what it is filed under; its bytes have gone to the check."""
+
+    place: int
+    id: str
+    corr: str
+    is_readable: bool = False
 
 
 class StoredLog:
     """The log in the database, read in windows, as `verify_log` wants it."""
 
     def __init__(self, session: Session) -> None:
+        """Look at the log of one moment: `session` must not see later commits."""
         self._session = session
+        self._removals = Removals()
+        self._keys: set[str] = set()
+        self._minimum = 0
         self._nodes: dict[tuple[int, int], bytes] = {}
-        self._row: AuditLeaf | None = None
+        self._contents: dict[str, bytes] = {}
+        self._lookups: StoredLookups | None = None
+        self._leaf: _StoredLeaf | None = None
 
     def verify(self, verifier_key: str, kept_note: str | None) -> Report:
-        """Check everything that is stored; see `infra.audit.ledger.verify_live`."""
+        """Check everything that is stored; see `infra.audit.ledger.Ledger.verify`."""
         note = latest_note(self._session)
         unsealed = self._session.scalar(select(func.count()).select_from(AuditInbox)) or 0
+        self._removals = recorded_removals(self._session)
+        self._keys = set(self._session.scalars(select(SubjectKey.key_id)))
+        self._minimum = minimum_index(self._session)
         report = self._verify_note(note, verifier_key, kept_note)
         if report.is_sound:
             report = self._surplus(report)
@@ -57,6 +94,14 @@ class StoredLog:
             size = read_checkpoint(note).size
         except NoteUnreadable:
             size = 0  # verify_log reports it
+        pruned = None
+        if self._minimum and size:
+            try:
+                pruned = self._pruned_part(size)
+            except Finding as finding:
+                return replace(
+                    _empty_report(), verdict=finding.verdict, sentence=finding.sentence, size=size, root=None
+                )
         return verify_log(
             self._leaves(size),
             note,
@@ -64,25 +109,49 @@ class StoredLog:
             earlier_notes=self._notes(size, kept_note),
             stored_node=lambda level, index: self._nodes.get((level, index)),
             inspect=self._inspect,
+            pruned=pruned,
         )
 
+    def _pruned_part(self, size: int) -> CompactRange:
+        """Return what stands for the records before the minimum; raises Finding where no record allows it."""
+        minimum = self._minimum
+        if minimum > self._removals.minimum or minimum % SEGMENT or not minimum < size:
+            sentence = f"The records before {minimum} are gone, and no record says that they were pruned."
+            raise Finding(Verdict.TAMPERED, sentence)
+        try:
+            return CompactRange.load(minimum, stored_nodes(self._session))
+        except LedgerDamaged as damage:
+            sentence = "A hash that stands for pruned records is missing."
+            raise Finding(Verdict.TAMPERED, sentence) from damage
+
     def _leaves(self, size: int) -> Iterator[bytes]:
-        bounds = [*range(0, size, SCAN_WINDOW), size]
+        bounds = [*range(min(self._minimum, size), size, SCAN_WINDOW), size]
         for start, end in pairwise(bounds):
-            self._nodes = self._load_nodes(start, end)
+            self._load_window(start, end)
             expected = start
-            within = select(AuditLeaf).where(AuditLeaf.index >= start, AuditLeaf.index < end)
-            for row in self._session.scalars(within.order_by(AuditLeaf.index)).all():
-                if row.index != expected:
+            for place, leaf_id, corr, raw in self._session.execute(_leaf_window(start, end)).all():
+                if place != expected:
                     break
-                self._row = row
+                self._leaf = filed = _StoredLeaf(place, leaf_id, corr)
                 # SQLite lets anybody store text where bytes belong; as bytes it is a leaf that does not fit.
-                yield row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
+                yield raw if isinstance(raw, bytes) else str(raw).encode()
+                if not filed.is_readable:
+                    self._check_lookups(place, None)
                 expected += 1
-            self._session.expunge_all()
             if expected < end:
                 self._refuse_gap(expected)
                 return
+
+    def _load_window(self, start: int, end: int) -> None:
+        """Load what belongs to the leaves [start, end): nodes, sealed contents, look-up rows."""
+        self._nodes = self._load_nodes(start, end)
+        within = and_(AuditLeaf.index >= start, AuditLeaf.index < end)
+        contents_of = select(AuditContent.event_id, AuditContent.sealed).join(
+            AuditLeaf, AuditLeaf.id == AuditContent.event_id
+        )
+        rows = self._session.execute(contents_of.where(within)).all()
+        self._contents = {row.event_id: row.sealed for row in rows}
+        self._lookups = StoredLookups(self._session, start, end)
 
     def _refuse_gap(self, index: int) -> None:
         """Tell a record that was taken out from an end that was cut off."""
@@ -126,35 +195,57 @@ class StoredLog:
             last = rows[-1][0]
 
     def _inspect(self, leaf: Leaf) -> ContentState | None:
-        row = self._row
-        if row is not None and (row.id, row.corr) != (leaf.id, leaf.corr):
-            # The proof holds, but whoever looks the record up by id or request would not find it.
-            raise Finding(Verdict.TAMPERED, f"Record {row.index} is filed under a wrong id.", row.index)
+        filed = self._leaf
+        if filed is not None:
+            self._check_filing(filed, leaf)
         if leaf.content is None:
             return None
-        stored = select(AuditContent.sealed).where(AuditContent.event_id == leaf.id)
-        sealed = self._session.scalar(stored)
-        if sealed is not None:
-            return ContentState.MATCHES if contents.matches(leaf.content, sealed) else ContentState.DIFFERS
-        key = select(SubjectKey.key_id).where(SubjectKey.key_id == leaf.content.key)
-        return ContentState.ERASED if self._session.scalar(key) is None else ContentState.MISSING
+        sealed = self._contents.get(leaf.id)
+        if sealed is not None and not contents.matches(leaf.content, sealed):
+            return ContentState.DIFFERS
+        if sealed is not None and leaf.content.key in self._keys:
+            return ContentState.MATCHES
+        # Without its key or its bytes nobody reads it any more. Was that on purpose?
+        return ContentState.ERASED if self._removals.explain(leaf) else ContentState.MISSING
+
+    def _check_filing(self, filed: _StoredLeaf, leaf: Leaf) -> None:
+        """Check what the record is found by: the proof may hold, and yet nobody would come across it."""
+        filed.is_readable = True
+        if (filed.id, filed.corr) != (leaf.id, leaf.corr):
+            raise Finding(Verdict.TAMPERED, f"Record {filed.place} is filed under a wrong id.", filed.place)
+        self._check_lookups(filed.place, leaf)
+
+    def _check_lookups(self, place: int, leaf: Leaf | None) -> None:
+        if self._lookups is not None and self._lookups.differs(place, leaf):
+            sentence = f"An index row differs: record {place} would not be found by what it says."
+            raise Finding(Verdict.TAMPERED, sentence, place)
 
     def _surplus(self, report: Report) -> Report:
-        """Look for rows beyond what the newest checkpoint speaks for.
-
-        Both sides of each comparison come from one statement, since records may be sealed meanwhile.
-        """
-        signed = select(func.coalesce(func.max(AuditCheckpoint.size), 0)).scalar_subquery()
-        leaves = select(func.count()).select_from(AuditLeaf).scalar_subquery()
-        nodes = select(func.count()).select_from(AuditNode).scalar_subquery()
-        size, leaf_total, node_total = self._session.execute(select(signed, leaves, nodes)).one()
-        if leaf_total > size:
+        """Look for rows beyond what the newest checkpoint speaks for, and for rows of pruned records."""
+        size, minimum = report.size, self._minimum
+        leaves = self._session.scalar(select(func.count()).select_from(AuditLeaf)) or 0
+        nodes = self._session.scalar(select(func.count()).select_from(AuditNode)) or 0
+        if leaves > size - minimum:
             sentence = "There are records after the last one signed for."
             return replace(report, verdict=Verdict.TAMPERED, sentence=sentence, first_bad=size)
-        if node_total != node_count(size):
+        if nodes != node_count(size) - node_count(minimum) + minimum.bit_count():
             sentence = "There are tree nodes that belong to no record."
             return replace(report, verdict=Verdict.TAMPERED, sentence=sentence)
+        if surplus(self._session, minimum, size):
+            sentence = "An index row differs: it belongs to no record."
+            return replace(report, verdict=Verdict.TAMPERED, sentence=sentence)
         return report
+
+
+def _leaf_window(start: int, end: int) -> Select[int, str, str, bytes]:
+    leaves = select(AuditLeaf.index, AuditLeaf.id, AuditLeaf.corr, AuditLeaf.leaf)
+    return leaves.where(AuditLeaf.index >= start, AuditLeaf.index < end).order_by(AuditLeaf.index)
+
+
+def minimum_index(session: Session) -> int:
+    """Return the index of the first record that pruning left; 0 before anything was pruned."""
+    mark = session.get(AuditMark, MINIMUM)
+    return mark.index if mark is not None else 0
 
 
 def latest_note(session: Session) -> str | None:
@@ -175,10 +266,10 @@ def _empty_report() -> Report:
 
 
 def newest_first(session: Session) -> Iterator[bytes]:
-    """Yield every sealed leaf, the newest first, read in windows."""
+    """Yield every sealed leaf that is kept, the newest first, read in windows."""
     newest = session.scalar(select(func.max(AuditLeaf.index)))
-    upper = -1 if newest is None else newest
-    while upper >= 0:
+    upper, minimum = -1 if newest is None else newest, minimum_index(session)
+    while upper >= minimum:
         window = and_(AuditLeaf.index <= upper, AuditLeaf.index > upper - SCAN_WINDOW)
         yield from session.scalars(
             select(AuditLeaf.leaf).where(window).order_by(AuditLeaf.index.desc())
@@ -187,13 +278,24 @@ def newest_first(session: Session) -> Iterator[bytes]:
 
 
 def stored_nodes(session: Session) -> GetNode:
-    """Return a reader of stored subtree hashes; it raises LedgerDamaged where one is missing."""
+    """Return a reader of stored subtree hashes.
+
+    It raises RecordsPruned for a subtree of pruned records, LedgerDamaged where another one is missing.
+    """
 
     def get_node(level: int, index: int) -> bytes:
         stored = select(AuditNode.hash).where(AuditNode.level == level, AuditNode.index == index)
         hashed = session.scalar(stored)
-        if hashed is None:
-            raise LedgerDamaged("A tree node is missing; check the ledger.")
-        return hashed
+        if hashed is not None:
+            return hashed
+        minimum = minimum_index(session)
+        if index + 1 << level <= minimum and not _stands_for_pruned(level, index, minimum):
+            raise RecordsPruned(f"The records before {minimum} were removed when their retention was over.")
+        raise LedgerDamaged("A tree node is missing; check the ledger.")
 
     return get_node
+
+
+def _stands_for_pruned(level: int, index: int, minimum: int) -> bool:
+    """Tell whether (level, index) is one of the largest complete subtrees before `minimum`."""
+    return bool(minimum >> level & 1) and index == (minimum >> level) - 1

@@ -20,6 +20,8 @@ from infra.audit.checkpoint import (
 )
 from infra.audit.leaf import Leaf, LeafInvalid, LeafTooLarge, parse
 from infra.audit.merkle import EMPTY_ROOT, CompactRange, Node, leaf_hash
+from infra.audit.tlog_proof import ProofWrong
+from infra.errors import StrongroomError
 
 StoredNode = Callable[[int, int], bytes | None]
 """The stored hash of the complete subtree (level, index), or None where there is none."""
@@ -45,8 +47,8 @@ class ContentState(Enum):
 
     MATCHES = "matches"
     DIFFERS = "differs"
-    ERASED = "erased"  # its key was destroyed on purpose
-    MISSING = "missing"  # its key exists, the content does not
+    ERASED = "erased"  # the record says that it was erased or pruned
+    MISSING = "missing"  # content or key is gone, and no record says why
 
 
 Inspect = Callable[[Leaf], ContentState | None]
@@ -61,6 +63,13 @@ class Finding(Exception):
         self.verdict = verdict
         self.sentence = sentence
         self.first_bad = first_bad
+
+
+def verdict_of(error: StrongroomError) -> Verdict:
+    """Return the verdict on a note or a proof that was refused with `error`."""
+    if isinstance(error, (SignatureWrong, ProofWrong)):
+        return Verdict.TAMPERED
+    return Verdict.UNTRUSTED_KEY if isinstance(error, NoteUntrusted) else Verdict.UNREADABLE
 
 
 @dataclass(frozen=True)
@@ -246,7 +255,8 @@ class _Check:
         if self.first_missing is not None:
             raise Finding(
                 Verdict.INCOMPLETE,
-                f"The content of record {self.first_missing} is gone although its key was not destroyed.",
+                f"The content of record {self.first_missing} cannot be read any more, and no record says "
+                "that it was erased or pruned.",
                 self.first_missing,
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -13,23 +13,26 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from infra.errors import DatabaseBusy
 
+_BEGIN: Final = text("BEGIN")
+_BEGIN_TO_WRITE: Final = text("BEGIN IMMEDIATE")
+
 
 class Database:
     """One engine with read and write transactions.
 
     SQLite has one writer at a time, and this process is the only one (design §2), so writers queue on
-    a lock here instead of polling on SQLITE_BUSY; `lock_timeout_s` bounds that wait.
+    a lock here instead of polling on SQLITE_BUSY; `lock_timeout_s` bounds that wait. On PostgreSQL it
+    bounds the wait for one of the `connections` that this process opens at the most and then keeps.
     """
 
-    def __init__(self, url: str, *, lock_timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, *, lock_timeout_s: float = 10.0, connections: int = 15) -> None:
         self.url = url
         self.lock_timeout_s = lock_timeout_s
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = (
             _sqlite_engine(url, lock_timeout_s)
             if self.is_sqlite
-            # Parameters hold file names and addresses, and an error's text ends in logs.
-            else create_engine(url, pool_pre_ping=True, hide_parameters=True)
+            else _postgresql_engine(url, lock_timeout_s, connections)
         )
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
         self._writer = threading.Lock() if self.is_sqlite else None
@@ -42,7 +45,7 @@ class Database:
         """
         with self._sessions() as session:
             if self.is_sqlite:
-                session.execute(text("BEGIN"))
+                session.execute(_BEGIN)
             else:
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
@@ -56,7 +59,7 @@ class Database:
         """
         with self._turn(timeout_s), self._sessions.begin() as session:
             if self.is_sqlite:
-                session.execute(text("BEGIN IMMEDIATE"))
+                session.execute(_BEGIN_TO_WRITE)
             yield session
 
     def _turn(self, timeout_s: float | None) -> Any:
@@ -77,6 +80,19 @@ def _locked(lock: threading.Lock, timeout_s: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _postgresql_engine(url: str, timeout_s: float, connections: int) -> Engine:
+    return create_engine(
+        url,
+        pool_pre_ping=True,
+        # Connections beyond the pool's size would be opened and closed again with every peak.
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=timeout_s,
+        # Parameters hold file names and addresses, and an error's text ends in logs.
+        hide_parameters=True,
+    )
 
 
 def _sqlite_engine(url: str, timeout_s: float) -> Engine:

@@ -419,6 +419,7 @@ class AuditLookup(Base):
         Index("ix_audit_lookup_type", "type", "index"),
         Index("ix_audit_lookup_sub", "sub", "index"),
         Index("ix_audit_lookup_res", "res_id", "index"),
+        Index("ix_audit_lookup_ver", "res_ver", "index"),
         Index("ix_audit_lookup_time", "time", "index"),
     )
     index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
@@ -426,6 +427,7 @@ class AuditLookup(Base):
     sub: Mapped[str] = mapped_column(String(64))
     time: Mapped[int] = mapped_column(BigInt)
     res_id: Mapped[str | None] = mapped_column(String(200))
+    res_ver: Mapped[str | None] = mapped_column(String(36))
     outcome: Mapped[str | None] = mapped_column(String(200))
 
 
@@ -433,9 +435,11 @@ class AuditPassage(Base):
     """Which records name a document version among their passages: how far a document reached."""
 
     __tablename__ = "audit_passages"
+    # New rows come last in the table itself; only the index is written all over.
+    __table_args__ = (Index("ix_audit_passages_doc", "doc", "index", "ver"), {"sqlite_with_rowid": False})
+    index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
     doc: Mapped[str] = mapped_column(String(36), primary_key=True)
     ver: Mapped[str] = mapped_column(String(36), primary_key=True)
-    index: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=False)
 
 
 class AuditCosignature(Base):
@@ -457,12 +461,15 @@ class AuditMark(Base):
 
 
 class ContentPermission(Base):
-    """One auditor's request to read contents, and the second auditor's approval, for a while."""
+    """One auditor's request to read contents, and the second auditor's approval, for a while.
+
+    The reason is the sealed content of the event `event_id`, so that it goes when its author is erased.
+    """
 
     __tablename__ = "content_permissions"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     requester: Mapped[str] = mapped_column(String(200), index=True)
-    reason: Mapped[str] = mapped_column(Text)
+    event_id: Mapped[str] = mapped_column(String(36))
     created_at: Mapped[int] = mapped_column(BigInt)
     approver: Mapped[str | None] = mapped_column(String(200))
     expires_at: Mapped[int] = mapped_column(BigInt)

@@ -13,8 +13,9 @@ from infra.audit.leaf import Event, Resource
 from infra.choices import choice_name, choose, read_choice
 from services.access.explanation import account_named, document_with, explanation
 from services.deps import Admin, PartsDep, RequestId
+from services.on_record import RecordedRoute, reads, writes
 
-router = APIRouter(prefix="/v1", tags=["access"])
+router = APIRouter(prefix="/v1", tags=["access"], route_class=RecordedRoute)
 
 
 class ChoiceRequest(BaseModel):
@@ -24,6 +25,7 @@ class ChoiceRequest(BaseModel):
 
 
 @router.get("/access/explain")
+@writes(EventType.ACCESS_EXPLAINED)
 def explain_access(
     parts: PartsDep,
     person: Admin,
@@ -48,6 +50,7 @@ def explain_access(
 
 
 @router.get("/choices/{name}")
+@reads(EventType.CHOICES_READ, "choice", of="name")
 def get_choice(name: str, parts: PartsDep, _admin: Admin) -> dict[str, Any]:
     """Return what was chosen, or null."""
     wanted = choice_name(name)
@@ -56,6 +59,7 @@ def get_choice(name: str, parts: PartsDep, _admin: Admin) -> dict[str, Any]:
 
 
 @router.put("/choices/{name}")
+@writes(EventType.CHOICE_CHANGED)
 def set_choice(
     name: str, body: ChoiceRequest, parts: PartsDep, person: Admin, corr: RequestId
 ) -> dict[str, Any]:

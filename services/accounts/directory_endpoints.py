@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse
 
 from infra.accounts.flows import FLOW_S, BegunFlow, keep_flow, take_flow
 from infra.accounts.tokens import hash_secret
+from infra.audit.event_types import EventType
 from infra.errors import (
     AddressRefused,
     DirectoryRefused,
@@ -21,9 +22,11 @@ from infra.errors import (
     Throttled,
 )
 from services.accounts.directory_signing_in import check_address, count_refusal, open_session_of, reason_of
-from services.accounts.signing_in import set_cookie
+from services.accounts.signing_in import record_failure, set_cookie
 from services.deps import PartsDep, RequestId
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
+from services.refusals import StrangersRecords
 from services.web.pages import same_site_path
 
 FLOW_COOKIE: Final = "__Host-strongroom-flow"
@@ -40,7 +43,7 @@ _PROBLEMS: Final = {
 }
 """What a person is told about a reason of the record; every other reason is `refused`."""
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=RecordedRoute)
 
 
 @router.get("/directories")
@@ -53,6 +56,7 @@ def list_directories(parts: PartsDep) -> dict[str, Any]:
 
 
 @router.get("/directories/{name}/sign-in", status_code=303, response_class=Response)
+@reads(EventType.SIGNIN_BEGUN, "directory", of="name")
 def begin_sign_in(
     name: str,
     request: Request,
@@ -114,6 +118,7 @@ def _flow_key(parts: Parts) -> bytes:
         303: {"description": "Not signed in; back to the sign-in page."},
     },
 )
+@writes(EventType.SIGNIN_OK, EventType.SIGNIN_FAILED)
 def finish_sign_in(
     name: str,
     request: Request,
@@ -135,6 +140,8 @@ def finish_sign_in(
     except _FAILURES as failure:
         if isinstance(failure, NotAuthenticated):
             count_refusal(parts, request, corr, failure)
+        elif _is_browsing(request):
+            _record_redirect(request, parts, corr, failure)
         return _back_to_sign_in(request, failure)
 
 
@@ -182,9 +189,21 @@ def _onward(after: str) -> Response:
 
 def _back_to_sign_in(request: Request, failure: StrongroomError) -> Response:
     """Return a browser to the sign-in page with a code of the problem; raises `failure` for a program."""
-    if "text/html" not in request.headers.get("accept", ""):
+    if not _is_browsing(request):
         raise failure
     return RedirectResponse(f"/sign-in?problem={_problem(failure)}", status_code=303)
+
+
+def _is_browsing(request: Request) -> bool:
+    return "text/html" in request.headers.get("accept", "")
+
+
+def _record_redirect(request: Request, parts: Parts, corr: str, failure: StrongroomError) -> None:
+    """Record a failure that a browser is told by a redirect, which does not look like a refusal."""
+    strangers: StrangersRecords = request.app.state.strangers_refusals
+    outcome = strangers.admit(failure.code)
+    if outcome is not None:
+        record_failure(parts, corr, outcome)
 
 
 def _problem(failure: StrongroomError) -> str:

@@ -18,13 +18,15 @@ from services.accounts.records import record_in
 from services.accounts.schemas import GroupRequest
 from services.accounts.shapes import group_object
 from services.deps import Admin, CurrentPerson, PartsDep, Person, RequestId
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=RecordedRoute)
 _OWN_ACCESS = "Somebody else has to change your own access."
 
 
 @router.get("/groups")
+@reads(EventType.GROUPS_READ, "groups")
 def list_groups(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
     """List groups: all of them with their members for administrators, one's own for others."""
     with parts.database.read() as session:
@@ -39,6 +41,7 @@ def list_groups(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
 
 
 @router.post("/groups", status_code=201)
+@writes(EventType.GROUP_CREATED)
 def create_group(body: GroupRequest, parts: PartsDep, person: Admin, corr: RequestId) -> dict[str, Any]:
     """Make a group."""
     with parts.database.write() as session:
@@ -49,6 +52,7 @@ def create_group(body: GroupRequest, parts: PartsDep, person: Admin, corr: Reque
 
 
 @router.delete("/groups/{group_id}", status_code=204)
+@writes(EventType.GROUP_DELETED)
 def delete_group(group_id: str, parts: PartsDep, person: Admin, corr: RequestId) -> None:
     """Remove a group that was made here; what was shared with it is so no more."""
     with parts.database.write() as session:
@@ -62,6 +66,7 @@ def delete_group(group_id: str, parts: PartsDep, person: Admin, corr: RequestId)
 
 
 @router.put("/groups/{group_id}/members/{user_id}", status_code=204)
+@writes(EventType.GROUP_CHANGED)
 def add_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, corr: RequestId) -> None:
     """Put somebody else into a group; what is shared with it is theirs to read from the next request on."""
     _refuse_oneself(person, user_id)
@@ -71,6 +76,7 @@ def add_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, corr
 
 
 @router.delete("/groups/{group_id}/members/{user_id}", status_code=204)
+@writes(EventType.GROUP_CHANGED)
 def remove_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, corr: RequestId) -> None:
     """Take somebody else out of a group; it bites at the next request."""
     _refuse_oneself(person, user_id)
@@ -80,6 +86,7 @@ def remove_member(group_id: str, user_id: str, parts: PartsDep, person: Admin, c
 
 
 @router.get("/principals")
+@reads(EventType.GROUPS_READ, "principals")
 def list_principals(parts: PartsDep, person: CurrentPerson, q: str = "") -> dict[str, Any]:
     """List people and the groups that one may know of; `q` narrows by name."""
     with parts.database.read() as session:

@@ -18,9 +18,10 @@ from services.accounts.schemas import KeyRequest, ServiceAccountRequest, Service
 from services.accounts.shapes import account_object, key_object
 from services.accounts.signing_in import SignedInAdmin, signed_in_person
 from services.deps import Admin, CurrentPerson, PartsDep, Person, RequestId
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=RecordedRoute)
 _DAY_MS = 86_400_000
 
 
@@ -28,6 +29,7 @@ _DAY_MS = 86_400_000
 
 
 @router.get("/keys")
+@reads(EventType.ACCOUNTS_READ, "keys", at="own")
 def list_keys(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
     """List one's own API keys, without their secrets."""
     with parts.database.read() as session:
@@ -35,6 +37,7 @@ def list_keys(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
 
 
 @router.post("/keys", status_code=201)
+@writes(EventType.KEY_CREATED)
 def create_key(
     body: KeyRequest, parts: PartsDep, person: Annotated[Person, Depends(signed_in_person)], corr: RequestId
 ) -> dict[str, Any]:
@@ -44,6 +47,7 @@ def create_key(
 
 
 @router.delete("/keys/{key_id}", status_code=204)
+@writes(EventType.KEY_REVOKED)
 def revoke_key(key_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> None:
     """Withdraw one of one's own keys; it stops working at once."""
     with parts.database.write() as session:
@@ -55,6 +59,7 @@ def revoke_key(key_id: str, parts: PartsDep, person: CurrentPerson, corr: Reques
 
 
 @router.get("/service-accounts")
+@reads(EventType.ACCOUNTS_READ, "service_accounts")
 def list_service_accounts(parts: PartsDep, _admin: Admin) -> dict[str, Any]:
     """List the accounts of programs and their keys."""
     with parts.database.read() as session:
@@ -63,6 +68,7 @@ def list_service_accounts(parts: PartsDep, _admin: Admin) -> dict[str, Any]:
 
 
 @router.post("/service-accounts", status_code=201)
+@writes(EventType.ACCOUNT_CREATED)
 def create_service_account(
     body: ServiceAccountRequest, parts: PartsDep, person: SignedInAdmin, corr: RequestId
 ) -> dict[str, Any]:
@@ -75,6 +81,7 @@ def create_service_account(
 
 
 @router.post("/service-accounts/{account_id}/keys", status_code=201)
+@writes(EventType.KEY_CREATED)
 def create_service_key(
     account_id: str,
     body: ServiceKeyRequest,
@@ -89,6 +96,7 @@ def create_service_key(
 
 
 @router.delete("/service-accounts/{account_id}/keys/{key_id}", status_code=204)
+@writes(EventType.KEY_REVOKED)
 def revoke_service_key(account_id: str, key_id: str, parts: PartsDep, person: Admin, corr: RequestId) -> None:
     """Withdraw a program's key; it stops working at once."""
     with parts.database.write() as session:

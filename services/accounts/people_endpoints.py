@@ -16,12 +16,14 @@ from services.accounts.schemas import AccountPatch
 from services.accounts.shapes import account_object, group_object
 from services.accounts.signing_in import SignedInAdmin
 from services.deps import Admin, CurrentPerson, PartsDep, Person, RequestId
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=RecordedRoute)
 
 
 @router.get("/me")
+@reads(EventType.ACCOUNTS_READ, "account", at="own")
 def me(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
     """Say who is signed in, and how."""
     with parts.database.read() as session:
@@ -39,6 +41,7 @@ def me(parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
 
 
 @router.get("/users")
+@reads(EventType.ACCOUNTS_READ, "accounts")
 def list_users(parts: PartsDep, _admin: Admin) -> dict[str, Any]:
     """List all accounts."""
     with parts.database.read() as session:
@@ -49,6 +52,7 @@ def list_users(parts: PartsDep, _admin: Admin) -> dict[str, Any]:
 
 
 @router.patch("/users/{user_id}")
+@writes(EventType.ACCOUNT_CHANGED, EventType.ACCOUNT_DISABLED)
 def change_user(
     user_id: str, body: AccountPatch, parts: PartsDep, person: SignedInAdmin, corr: RequestId
 ) -> dict[str, Any]:
@@ -61,8 +65,7 @@ def change_user(
     )
     with parts.database.write() as session:
         changed = accounts.change_account(session, user_id, wanted, by=person.principal)
-        if changed.fields:
-            _record_change(session, parts, person, corr, changed)
+        _record_change(session, parts, person, corr, changed)
         for key_id in changed.withdrawn:
             what = Resource("key", key_id)
             record_in(session, parts, person.principal, corr, EventType.KEY_REVOKED, what, "maker_left")
@@ -74,7 +77,7 @@ def _record_change(
 ) -> None:
     closed = changed.fields.get("disabled") == (False, True)
     event = EventType.ACCOUNT_DISABLED if closed else EventType.ACCOUNT_CHANGED
-    outcome = ",".join(sorted(changed.fields))
+    outcome = ",".join(sorted(changed.fields)) or "unchanged"
     details = {name: {"before": before, "after": after} for name, (before, after) in changed.fields.items()}
     what = Resource("account", changed.user.id)
     record_in(session, parts, person.principal, corr, event, what, outcome, details)

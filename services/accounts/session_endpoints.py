@@ -29,9 +29,10 @@ from services.accounts.signing_in import (
     signed_in_person,
 )
 from services.deps import COOKIE, Admin, CurrentPerson, PartsDep, Person, RequestId
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1", tags=["accounts"])
+router = APIRouter(prefix="/v1", tags=["accounts"], route_class=RecordedRoute)
 SignedIn = Annotated[Person, Depends(signed_in_person)]
 _FOR_KEYS: Final = frozenset({Role.EMPLOYEE, Role.CURATOR})
 """The roles of those whom a key may invite."""
@@ -41,6 +42,7 @@ _FOR_KEYS: Final = frozenset({Role.EMPLOYEE, Role.CURATOR})
 
 
 @router.post("/session")
+@writes(EventType.SIGNIN_OK)
 def sign_in(
     body: SignIn, request: Request, parts: PartsDep, corr: RequestId, response: Response
 ) -> dict[str, Any]:
@@ -73,6 +75,7 @@ def _sign_in_here(body: SignIn, request: Request, parts: Parts, corr: str) -> tu
 
 
 @router.delete("/session", status_code=204)
+@writes(EventType.SIGNIN_ENDED)
 def sign_out(
     request: Request, parts: PartsDep, person: CurrentPerson, corr: RequestId, response: Response
 ) -> None:
@@ -84,6 +87,7 @@ def sign_out(
 
 
 @router.get("/sessions")
+@reads(EventType.ACCOUNTS_READ, "sessions", at="own")
 def list_sessions(parts: PartsDep, person: SignedIn) -> dict[str, Any]:
     """List where one is signed in, newest first."""
     here = person.principal.session_hash
@@ -93,6 +97,7 @@ def list_sessions(parts: PartsDep, person: SignedIn) -> dict[str, Any]:
 
 
 @router.delete("/sessions", status_code=204)
+@writes(EventType.SIGNIN_ENDED)
 def end_other_sessions(parts: PartsDep, person: SignedIn, corr: RequestId) -> None:
     """Sign out everywhere but here."""
     with parts.database.write() as session:
@@ -120,6 +125,7 @@ def _record_end(session: Session, parts: Parts, person: Person, corr: str, outco
 
 
 @router.post("/me/password", status_code=204)
+@writes(EventType.PASSWORD_CHANGED)
 def change_password(
     body: PasswordChange,
     request: Request,
@@ -157,6 +163,7 @@ def change_password(
 
 
 @router.post("/invitations", status_code=201)
+@writes(EventType.INVITATION_CREATED)
 def invite(
     body: InvitationRequest, request: Request, parts: PartsDep, person: Admin, corr: RequestId
 ) -> dict[str, Any]:
@@ -177,6 +184,7 @@ def invite(
 
 
 @router.post("/invitations/accept", status_code=201)
+@writes(EventType.ACCOUNT_CREATED)
 def accept_invitation(
     body: Acceptance, request: Request, parts: PartsDep, corr: RequestId, response: Response
 ) -> dict[str, Any]:

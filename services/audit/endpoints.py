@@ -2,58 +2,89 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
-from sqlalchemy import select
+from fastapi import APIRouter, Depends
 
 from infra.audit.checkpoint import read_checkpoint
 from infra.audit.event_types import EventType, Stage
+from infra.audit.filters import Page, find_page
 from infra.audit.leaf import Event, Resource
-from infra.audit.records import LoggedEvent
-from infra.audit.verify import Report
-from infra.database.tables import AuditSubject
-from infra.sharing import labels_of
-from services.deps import Auditor, PartsDep, Person, RequestId
+from services.audit.query import (
+    CursorText,
+    PageLimit,
+    WantedEvents,
+    cursor_of,
+    list_name,
+    place_of,
+    refuse_unknown_query,
+)
+from services.audit.reading import allowed_to_open, record_look
+from services.audit.shapes import event_object, labels_for_events, report_object
+from services.deps import Auditor, PartsDep, RequestId
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1/audit", tags=["audit"])
+router = APIRouter(
+    prefix="/v1/audit",
+    tags=["audit"],
+    route_class=RecordedRoute,
+    dependencies=[Depends(refuse_unknown_query)],
+)
 
 
 @router.get("/events")
+@writes(EventType.AUDIT_READ)
 def list_events(
+    wanted: WantedEvents,
     parts: PartsDep,
     person: Auditor,
     corr: RequestId,
-    after: Annotated[int | None, Query(ge=-1)] = None,
-    before: Annotated[int | None, Query(ge=0)] = None,
-    limit: Annotated[int, Query(ge=1, le=500)] = 100,
-    correlation: Annotated[str | None, Query(max_length=36)] = None,
+    limit: PageLimit = 100,
     newest: bool = False,
+    cursor: CursorText = None,
 ) -> dict[str, Any]:
-    """List records by index, oldest or newest first; `correlation` narrows to one request or answer."""
-    _record(parts, person, corr, EventType.AUDIT_READ, Resource("record", correlation or "events"))
-    found = parts.ledger.reader.events(
-        after_index=-1 if after is None else after,
-        limit=limit,
-        before_index=before,
-        corr=correlation,
-        newest_first=newest,
-    )
-    names = _names(parts, found)
-    last = found[-1].index if len(found) == limit else None
-    return {"object": "list", "data": [_event(event, names) for event in found], "next": last}
+    """List sealed records, oldest or newest first, in pages that stay the same while records are added.
+
+    `older` and `newer` are cursors: `older` is null when nothing older is left, `newer` is always there and
+    brings what is added later. A page can be short, even empty, although `has_more` is true: a search that
+    finds little looks at so many records a page, and goes on with the cursor.
+    """
+    listed = list_name("events", wanted, newest)
+    place = place_of(cursor, listed)
+    record_look(parts, person, corr, Resource("record", wanted.document or wanted.corr or "events"))
+    with parts.database.read() as session:
+        page = find_page(session, wanted, place, limit=limit, newest_first=newest)
+    return page_object(parts, page, listed)
+
+
+def page_object(parts: Parts, page: Page, listed: str) -> dict[str, Any]:
+    """Return a page of records with its cursors."""
+    labels = labels_for_events(parts, page.events)
+    return {
+        "object": "list",
+        "data": [event_object(event, labels) for event in page.events],
+        "has_more": page.has_more,
+        "older": cursor_of(page.older, listed),
+        "newer": cursor_of(page.newer, listed),
+    }
 
 
 @router.get("/events/{event_id}/content")
+@writes(EventType.AUDIT_READ)
 def read_content(event_id: str, parts: PartsDep, person: Auditor, corr: RequestId) -> dict[str, Any]:
-    """Open the recorded content of one event; that it was opened is recorded first."""
+    """Open the recorded content of one event; that it was opened is recorded first.
+
+    With the setting `break_glass` this takes a permission that a second auditor gave: 403 without one.
+    """
+    authz = allowed_to_open(parts, person)
     parts.ledger.reader.event(event_id)
-    _record(parts, person, corr, EventType.AUDIT_READ, Resource("content", event_id))
+    record_look(parts, person, corr, Resource("content", event_id), authz=authz)
     return {"id": event_id, "text": parts.ledger.reader.read_content(event_id).decode()}
 
 
 @router.get("/checkpoint")
+@reads(EventType.AUDIT_READ, "record", at="checkpoint")
 def get_checkpoint(parts: PartsDep, _person: Auditor) -> dict[str, Any]:
     """Return the newest signed checkpoint and the key to verify it with."""
     note = parts.ledger.proofs.checkpoint()
@@ -67,73 +98,12 @@ def get_checkpoint(parts: PartsDep, _person: Auditor) -> dict[str, Any]:
 
 
 @router.post("/verify")
+@writes(EventType.AUDIT_VERIFIED)
 def verify(parts: PartsDep, person: Auditor, corr: RequestId) -> dict[str, Any]:
     """Check the whole record: every leaf, node, signature and content digest."""
     report = parts.ledger.verify()
-    outcome = report.verdict.name.lower()
-    _record(parts, person, corr, EventType.AUDIT_VERIFIED, Resource("record", "log"), outcome=outcome)
-    return _report(report)
-
-
-def _record(
-    parts: Parts, person: Person, corr: str, event: EventType, what: Resource, *, outcome: str = "ok"
-) -> None:
     actor = parts.ledger.identify(person.principal)
-    parts.ledger.record(Event(event, Stage.SINGLE, corr, actor, res=what, outcome=outcome))
-
-
-def _names(parts: Parts, events: list[LoggedEvent]) -> dict[str, str]:
-    subjects = {event.leaf.actor.sub for event in events if event.leaf is not None}
-    with parts.database.read() as session:
-        rows = session.scalars(select(AuditSubject).where(AuditSubject.subject_id.in_(subjects))).all()
-        labels = labels_of(session, [row.principal for row in rows])
-    return {row.subject_id: labels[row.principal] for row in rows}
-
-
-def _event(event: LoggedEvent, names: dict[str, str]) -> dict[str, Any]:
-    leaf = event.leaf
-    if leaf is None:
-        return {"index": event.index, "id": event.id, "type": "unreadable", "has_content": False}
-    return {
-        "index": event.index,
-        "id": leaf.id,
-        "type": leaf.type,
-        "stage": leaf.stage.value,
-        "time": leaf.time,
-        "corr": leaf.corr,
-        "actor": {
-            "sub": leaf.actor.sub,
-            "kind": leaf.actor.kind,
-            "auth": leaf.actor.auth,
-            "label": names.get(leaf.actor.sub, leaf.actor.kind),
-        },
-        "res": {"type": leaf.res.type, "id": leaf.res.id, "ver": leaf.res.ver} if leaf.res else None,
-        "outcome": leaf.outcome,
-        "ai": _ai(leaf.ai),
-        "ret": [
-            {"doc": r.doc, "ver": r.ver, "chunk": r.chunk, "rank": r.rank, "cited": r.cited} for r in leaf.ret
-        ],
-        "has_content": leaf.content is not None,
-    }
-
-
-def _ai(ai: Any) -> dict[str, Any] | None:
-    if ai is None:
-        return None
-    tokens = {"in": ai.tokens.read, "out": ai.tokens.written} if ai.tokens else None
-    return {"model": ai.model, "prompt": ai.prompt, "params": dict(ai.params), "tokens": tokens}
-
-
-def _report(report: Report) -> dict[str, Any]:
-    return {
-        "result": report.verdict.name.lower(),
-        "message": report.sentence,
-        "first_bad": report.first_bad,
-        "leaves": report.checked,
-        "size": report.size,
-        "checkpoints": report.checkpoints,
-        "root": report.root.hex() if report.root else None,
-        "contents_matched": report.contents_matched,
-        "contents_erased": report.contents_erased,
-        "unsealed": report.unsealed,
-    }
+    outcome = report.verdict.name.lower()
+    what = Resource("record", "log")
+    parts.ledger.record(Event(EventType.AUDIT_VERIFIED, Stage.SINGLE, corr, actor, res=what, outcome=outcome))
+    return report_object(report)

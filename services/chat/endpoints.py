@@ -1,4 +1,4 @@
-"""`/v1/chat/completions`, `/v1/models` and receipts."""
+"""`/v1/chat/completions` and `/v1/models`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 
 from agents.events import Outcome, Question, Released
-from infra.access import Role
-from infra.audit.event_types import EventType, Stage
+from infra.audit.event_types import EventType
 from infra.errors import InvalidInput, NotFound, StrongroomError
 from infra.logs import get_logger
 from services.chat.schemas import ASSISTANT, MODELS, QUOTES, ChatRequest
@@ -23,14 +22,16 @@ from services.chat.shapes import Transcript
 from services.conversations.exchange import Exchange, history_of
 from services.deps import CurrentPerson, PartsDep, Person, RequestId
 from services.errors import envelope
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 from services.requests import UNEXPECTED
 
-router = APIRouter(prefix="/v1", tags=["chat"])
+router = APIRouter(prefix="/v1", tags=["chat"], route_class=RecordedRoute)
 _log = get_logger()
 
 
 @router.get("/models")
+@reads(EventType.CHOICES_READ, "models")
 def list_models(_person: CurrentPerson) -> dict[str, Any]:
     """List the assistants that a chat completion may name as its model."""
     data = [
@@ -46,6 +47,7 @@ def list_models(_person: CurrentPerson) -> dict[str, Any]:
     # With `stream`, the answer comes as events.
     responses={200: {"content": {"text/event-stream": {}}}},
 )
+@writes(EventType.ANSWER_ASKED)
 async def create_chat_completion(
     body: ChatRequest, request: Request, parts: PartsDep, person: CurrentPerson, corr: RequestId
 ) -> dict[str, Any] | Response:
@@ -155,21 +157,6 @@ async def _said(transcript: Transcript, piece: Released, exchange: Exchange | No
             await exchange.keep()
             chunk["x_conversation"] = exchange.conversation_id
     return _data(chunk)
-
-
-@router.get("/answers/{answer_id}/receipt")
-def get_receipt(answer_id: str, parts: PartsDep, person: CurrentPerson) -> dict[str, Any]:
-    """Return the proof that an answer is on the record, to whoever asked and to auditors."""
-    subject = parts.ledger.identify(person.principal).sub
-    # An answer that has just ended may still wait for its place in the log.
-    parts.ledger.sealer.seal_all()
-    for event in parts.ledger.reader.events(corr=answer_id, limit=1000):
-        leaf = event.leaf
-        if leaf is None or leaf.type != EventType.ANSWER_FINISHED or leaf.stage is not Stage.END:
-            continue
-        if leaf.actor.sub == subject or Role.AUDITOR in person.roles:
-            return {"answer": answer_id, **parts.ledger.proofs.receipt(leaf.id)}
-    raise NotFound("There is no such answer.")
 
 
 def _data(value: dict[str, Any]) -> dict[str, str]:

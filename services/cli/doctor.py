@@ -73,7 +73,7 @@ def examine(settings: Settings) -> Iterator[Check]:
         ("packages", _packages),
         ("nothing leaves", _switches),
         ("data folder", lambda: _data_folder(settings.data_dir)),
-        ("master key", lambda: _master_key(settings.resolved_master_key_file, settings.data_dir)),
+        ("master key", lambda: _master_key(settings)),
         ("database", lambda: _database(settings)),
         ("embedding model", lambda: _embedder(settings)),
         ("index", lambda: _index(settings, is_running=server is not None)),
@@ -151,15 +151,20 @@ def _data_folder(folder: Path) -> Check:
     return Check("data folder", State.OK, str(folder))
 
 
-def _master_key(file: Path, data_dir: Path) -> Check:
+def _master_key(settings: Settings) -> Check:
+    from infra.master_key import load_master_key, uses_key_file
+
+    file, has_data = settings.resolved_master_key_file, _database_file(settings.data_dir).exists()
+    if not uses_key_file(settings):
+        if has_data:
+            load_master_key(settings, create=False)
+        return Check("master key", State.OK, "not in a file: keep a copy of where it is from")
     if not file.exists():
-        if not _database_file(data_dir).exists():
+        if not has_data:
             return Check("master key", State.OK, "none yet; the first start makes it")
         advice = "Restore it from its backup; without it nothing can be opened."
         return Check("master key", State.FAIL, f"{file} is missing", advice)
-    from infra.keys import load_or_create_master_key
-
-    load_or_create_master_key(file, create=False)
+    load_master_key(settings, create=False)
     if _open_to_others(file):
         return Check("master key", State.FAIL, f"{file} can be read by other accounts", f"chmod 600 {file}")
     return Check("master key", State.OK, f"{file}: keep a copy of it somewhere safe")

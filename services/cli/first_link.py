@@ -45,10 +45,10 @@ def record_invitation(session: Session, ledger: Ledger, token: str) -> None:
 
 def _record_with_new_ledger(session: Session, settings: Settings, database: Database, token: str) -> None:
     # Imported here because a second `up`, by far the most frequent, finds an administrator and ends at once.
-    from infra.keys import load_or_create_master_key
+    from infra.master_key import load_master_key
     from infra.stores import open_ledger
 
-    master_key = load_or_create_master_key(settings.resolved_master_key_file, create=False)
+    master_key = load_master_key(settings, create=False)
     ledger = open_ledger(settings, database, master_key)
     try:
         record_invitation(session, ledger, token)

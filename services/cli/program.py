@@ -6,14 +6,15 @@ Those files are imported by the command that needs them, so that the light comma
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from infra.errors import ConfigurationError, InvalidInput, StrongroomError
 from services.cli.access import access
+from services.cli.audit import audit
 from services.cli.flags import DataDir, Json, Key, Url
+from services.cli.witness import witness
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -22,8 +23,6 @@ INTERRUPTED: Final = 130
 """128 + SIGINT, as shells report it."""
 OUR_MISTAKE: Final = 70
 """EX_SOFTWARE of sysexits.h; not 1, which `audit verify` uses for a record that was tampered with."""
-UNREADABLE: Final = 4
-"""What `audit verify` ends with when it cannot look at the record, whatever the reason."""
 
 app = typer.Typer(
     name="strongroom",
@@ -34,14 +33,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 models = typer.Typer(help="Language models on this machine.", no_args_is_help=True)
-audit = typer.Typer(
-    help="The record of who asked, what was read and what was answered.", no_args_is_help=True
-)
 config = typer.Typer(help="Settings.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(audit, name="audit")
 app.add_typer(config, name="config")
 app.add_typer(access, name="access")
+app.add_typer(witness, name="witness")
 
 Small = Annotated[bool, typer.Option("--small", help="Use the lighter starter model (0.5 B parameters).")]
 
@@ -177,30 +174,6 @@ def list_models(as_json: Json = False) -> None:
     from services.cli.starter import list_models
 
     list_models(_settings(), as_json=as_json)
-
-
-@audit.command("verify")
-def verify_record(
-    kept: Annotated[
-        Path | None,
-        typer.Option(
-            "--kept", help="A checkpoint that was kept elsewhere; shows whether records were cut off."
-        ),
-    ] = None,
-    data_dir: DataDir = None,
-    as_json: Json = False,
-) -> None:
-    """Check the whole record without changing it, whether the server runs or not.
-
-    Exit code: 0 sound, 1 tampered with, 2 incomplete, 3 signed by another key, 4 unreadable.
-    """
-    from services.cli.record import verify
-
-    try:
-        code = verify(_settings(data_dir=data_dir), kept=kept, as_json=as_json)
-    except StrongroomError as error:
-        _end(error, code=UNREADABLE)
-    raise typer.Exit(code)
 
 
 @config.command("show")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,29 +13,35 @@ from urllib.parse import quote
 from sqlalchemy import URL, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from infra.audit.checkpoint import NoteUnreadable, NoteUntrusted
+from infra.audit.cosigned import cosigned_head
 from infra.audit.ledger import Ledger
-from infra.audit.verify import Report, Verdict
+from infra.audit.stored_log import StoredLog
+from infra.audit.verify import Finding, Report, Verdict, verdict_of
+from infra.audit.witnessed import require_cosignatures
 from infra.database import Database
 from infra.database.tables import AuditCheckpoint
 from infra.errors import ConfigurationError, NotFound
-from infra.keys import load_or_create_master_key
+from infra.master_key import load_master_key
 from infra.settings import Settings
 from infra.stores import open_ledger
 from services.cli.terminal import answers, print_error, print_json
 
 if TYPE_CHECKING:
     from infra.errors import StrongroomError
+    from services.cli.audit_checks import Trusted
 
 
-def verify(settings: Settings, *, kept: Path | None, as_json: bool) -> int:
+def verify(settings: Settings, trusted: Trusted, *, as_json: bool) -> int:
     """Check the record and print the verdict; returns the exit code, which is the verdict's number.
 
-    `kept` is a file with a checkpoint that somebody kept elsewhere: it shows whether the record was rolled
-    back. A record that cannot be opened counts as unreadable.
+    A checkpoint that was kept elsewhere shows whether the record was rolled back; a key, whether it was
+    replaced. A record that cannot be opened counts as unreadable.
     """
     try:
-        with opened_read_only(settings) as ledger:
-            report = ledger.verify(kept_note=kept.read_text() if kept else None)
+        with opened_read_only(settings) as ledger, ledger.database.read() as session:
+            report = StoredLog(session).verify(trusted.key or ledger.verifier_key, trusted.kept_note)
+            report = _witnessed(report, cosigned_head(session), trusted.witness_keys)
     except (NotFound, ConfigurationError) as error:
         return _unreadable(error)
     except (SQLAlchemyError, OSError, TypeError, ValueError) as error:
@@ -46,6 +53,19 @@ def verify(settings: Settings, *, kept: Path | None, as_json: bool) -> int:
     else:
         _print(report)
     return int(report.verdict)
+
+
+def _witnessed(report: Report, head: str | None, witness_keys: tuple[str, ...]) -> Report:
+    """Return the report of a sound record that its witnesses cosigned, or what is wrong with that."""
+    if not report.is_sound or not witness_keys:
+        return report
+    try:
+        require_cosignatures(head or "", witness_keys)
+    except Finding as finding:
+        return replace(report, verdict=finding.verdict, sentence=finding.sentence)
+    except (NoteUnreadable, NoteUntrusted) as error:
+        return replace(report, verdict=verdict_of(error), sentence=error.message)
+    return report
 
 
 @contextmanager
@@ -62,7 +82,7 @@ def opened_read_only(settings: Settings) -> Iterator[Ledger]:
                 f"There is no record in {settings.data_dir}.", hint="Give its data folder with --data-dir."
             )
         address = _read_only(file)
-    master_key = load_or_create_master_key(settings.resolved_master_key_file, create=False)
+    master_key = load_master_key(settings, create=False)
     database = Database(address)
     ledger = open_ledger(settings, database, master_key)
     try:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 
 from infra import collections
 from infra.access import AccessScope
+from infra.audit.event_types import EventType
 from infra.errors import InvalidInput
 from infra.sharing import Effect
 from services.collections import service
@@ -16,9 +17,10 @@ from services.collections.schemas import CollectionChange, FilePlacement, Label,
 from services.collections.service import CollectionView, Standing, StoredFile
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents.service import Change
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1/vector_stores", tags=["collections"])
+router = APIRouter(prefix="/v1/vector_stores", tags=["collections"], route_class=RecordedRoute)
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 Cursor = Annotated[str | None, Query(max_length=36)]
@@ -31,6 +33,7 @@ _T = TypeVar("_T")
 
 
 @router.post("", status_code=201)
+@writes(EventType.COLLECTION_CREATED)
 def create_collection(
     body: NewCollection, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
@@ -41,6 +44,7 @@ def create_collection(
 
 
 @router.get("")
+@reads(EventType.COLLECTIONS_READ, "collections")
 def list_collections(
     parts: PartsDep,
     person: CurrentPerson,
@@ -59,6 +63,7 @@ def list_collections(
 
 
 @router.get("/{collection_id}")
+@reads(EventType.COLLECTIONS_READ, "collection", of="collection_id")
 def get_collection(
     collection_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope
 ) -> dict[str, Any]:
@@ -67,6 +72,7 @@ def get_collection(
 
 
 @router.post("/{collection_id}")
+@writes(EventType.COLLECTION_CHANGED)
 def change_collection(
     collection_id: str,
     body: CollectionChange,
@@ -77,14 +83,12 @@ def change_collection(
 ) -> dict[str, Any]:
     """Rename one's own collection."""
     body.refuse_expiry()
-    with parts.database.read() as session:
-        collections.get_own_collection(session, scope, collection_id, person.principal.principal_id)
-    if body.name is not None:
-        service.rename(Change(parts, person, corr), collection_id, body.name)
+    service.rename(Change(parts, person, corr), collection_id, body.name)
     return _described(parts, person, scope, collection_id)
 
 
 @router.delete("/{collection_id}")
+@writes(EventType.COLLECTION_DELETED)
 def delete_collection(
     collection_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId
 ) -> dict[str, Any]:
@@ -94,6 +98,7 @@ def delete_collection(
 
 
 @router.patch("/{collection_id}/label")
+@writes(EventType.COLLECTION_CHANGED)
 def label_collection(
     collection_id: str,
     body: Label,
@@ -109,6 +114,7 @@ def label_collection(
 
 
 @router.put("/{collection_id}/shares/{principal:path}", status_code=204)
+@writes(EventType.COLLECTION_SHARED)
 def share_collection(
     collection_id: str,
     principal: str,
@@ -122,6 +128,7 @@ def share_collection(
 
 
 @router.delete("/{collection_id}/shares/{principal:path}", status_code=204)
+@writes(EventType.COLLECTION_UNSHARED)
 def unshare_collection(
     collection_id: str,
     principal: str,
@@ -138,6 +145,7 @@ def unshare_collection(
 
 
 @router.post("/{collection_id}/files")
+@writes(EventType.FILE_MOVED)
 def put_file(
     collection_id: str,
     body: FilePlacement,
@@ -152,6 +160,7 @@ def put_file(
 
 
 @router.get("/{collection_id}/files")
+@reads(EventType.COLLECTIONS_READ, "collection", of="collection_id")
 def list_collection_files(
     collection_id: str,
     parts: PartsDep,
@@ -175,12 +184,14 @@ def list_collection_files(
 
 
 @router.get("/{collection_id}/files/{file_id}")
+@reads(EventType.FILES_READ, "file", of="file_id")
 def get_collection_file(collection_id: str, file_id: str, parts: PartsDep, scope: Scope) -> dict[str, Any]:
     """Describe one file of a collection."""
     return _file(parts, scope, collection_id, file_id)
 
 
 @router.delete("/{collection_id}/files/{file_id}")
+@writes(EventType.FILE_MOVED)
 def take_file_out(
     collection_id: str, file_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId
 ) -> dict[str, Any]:

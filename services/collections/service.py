@@ -138,10 +138,11 @@ def create(change: Change, name: str, file_ids: Sequence[str]) -> str:
     return created
 
 
-def rename(change: Change, collection_id: str, name: str) -> None:
-    """Give one's own collection another name."""
+def rename(change: Change, collection_id: str, name: str | None) -> None:
+    """Give one's own collection another name; None leaves it."""
     with _own(change, collection_id) as (session, collection):
-        collection.name = collections.checked_name(name)
+        if name is not None:
+            collection.name = collections.checked_name(name)
         _record(session, change, EventType.COLLECTION_CHANGED, collection, name=collection.name)
 
 
@@ -216,8 +217,13 @@ def put_file(change: Change, collection_id: str, file_id: str) -> None:
 
 def _put(session: Session, change: Change, collection: Collection, file_id: str) -> None:
     document = documents.get_own_document(session, change.scope, file_id, change.principal_id)
-    if document.collection_id == collection.id:
-        return
+    if document.collection_id != collection.id:
+        _refuse_namesake(session, change, collection, document)
+        sharing.put_into(session, document, collection)
+    change.record_file(session, EventType.FILE_MOVED, document, collection=collection.id)
+
+
+def _refuse_namesake(session: Session, change: Change, collection: Collection, document: Document) -> None:
     namesake = documents.find_own_by_name(
         session, change.principal_id, document.name, collection_id=collection.id
     )
@@ -226,8 +232,6 @@ def _put(session: Session, change: Change, collection: Collection, file_id: str)
             "A file of yours with this name stands in the collection already.",
             hint="Upload this one there as its next version, or take the other one out.",
         )
-    sharing.put_into(session, document, collection)
-    change.record_file(session, EventType.FILE_MOVED, document, collection=collection.id)
 
 
 def take_file_out(change: Change, collection_id: str, file_id: str) -> None:

@@ -6,16 +6,19 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 
+from infra.audit.event_types import EventType
 from services.conversations import service
 from services.conversations.schemas import NewConversation
 from services.conversations.shapes import conversation_object, item_object, markdown_of, number_of
 from services.deps import CurrentPerson, PartsDep, RequestId, Scope
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1/conversations", tags=["conversations"])
+router = APIRouter(prefix="/v1/conversations", tags=["conversations"], route_class=RecordedRoute)
 
 
 @router.post("", status_code=201)
+@writes(EventType.CONVERSATION_KEPT)
 def create_conversation(
     body: NewConversation, parts: PartsDep, person: CurrentPerson, corr: RequestId
 ) -> dict[str, Any]:
@@ -24,6 +27,7 @@ def create_conversation(
 
 
 @router.get("")
+@reads(EventType.CONVERSATIONS_READ, "conversations")
 def list_conversations(
     parts: PartsDep,
     person: CurrentPerson,
@@ -37,6 +41,7 @@ def list_conversations(
 
 
 @router.get("/{conversation_id}")
+@reads(EventType.CONVERSATIONS_READ, "conversation", of="conversation_id")
 def get_conversation(
     conversation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope
 ) -> dict[str, Any]:
@@ -45,6 +50,7 @@ def get_conversation(
 
 
 @router.delete("/{conversation_id}")
+@writes(EventType.CONVERSATION_DELETED)
 def delete_conversation(
     conversation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
@@ -54,6 +60,7 @@ def delete_conversation(
 
 
 @router.get("/{conversation_id}/items")
+@writes(EventType.CONVERSATION_OPENED)
 def list_items(
     conversation_id: str,
     request: Request,
@@ -86,6 +93,7 @@ def list_items(
     response_class=Response,
     responses={200: {"content": {"text/markdown": {}}}},
 )
+@writes(EventType.CONVERSATION_OPENED)
 def export_conversation(
     conversation_id: str,
     request: Request,
@@ -103,6 +111,7 @@ def export_conversation(
 
 
 @router.put("/{conversation_id}/shares/{principal:path}", status_code=204)
+@writes(EventType.CONVERSATION_SHARED)
 def share_conversation(
     conversation_id: str,
     principal: str,
@@ -116,6 +125,7 @@ def share_conversation(
 
 
 @router.delete("/{conversation_id}/shares/{principal:path}", status_code=204)
+@writes(EventType.CONVERSATION_UNSHARED)
 def unshare_conversation(
     conversation_id: str,
     principal: str,

@@ -7,12 +7,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from infra.audit.event_types import EventType
 from services.deps import CurrentPerson, PartsDep, RequestId
 from services.documents.access_import import Import, Row, RowOutcome
 from services.documents.service import Change
+from services.on_record import RecordedRoute, writes
 
 # Everybody may do this for their own files, so a key needs what writing files needs.
-router = APIRouter(prefix="/v1/access", tags=["files"])
+router = APIRouter(prefix="/v1/access", tags=["files"], route_class=RecordedRoute)
 
 MAX_ROWS: Final = 10_000
 
@@ -48,6 +50,7 @@ class Manifest(BaseModel):
 
 
 @router.post("/import")
+@writes(EventType.ACCESS_IMPORTED)
 def import_access(body: Manifest, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Apply each row to one's own file of that name; a row that fails leaves its file as it was."""
     run = Import(Change(parts, person, corr), everyone=body.everyone, dry_run=body.dry_run)

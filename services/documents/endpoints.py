@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from infra import documents, sharing
 from infra.access import AccessScope
+from infra.audit.event_types import EventType
 from infra.database.tables import Document
 from infra.errors import NotFound
 from infra.sharing import Effect
@@ -19,9 +20,10 @@ from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents import service
 from services.documents.schemas import FileAccess
 from services.documents.service import Change, FileView
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1/files", tags=["files"])
+router = APIRouter(prefix="/v1/files", tags=["files"], route_class=RecordedRoute)
 
 _UPLOAD_BODY = {
     "requestBody": {
@@ -45,6 +47,7 @@ _UPLOAD_BODY = {
 
 
 @router.post("", status_code=201, openapi_extra=_UPLOAD_BODY)
+@writes(EventType.FILE_UPLOADED)
 async def upload_file(
     request: Request, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
@@ -63,6 +66,7 @@ async def upload_file(
 
 
 @router.get("")
+@reads(EventType.FILES_READ, "files")
 def list_files(
     parts: PartsDep,
     person: CurrentPerson,
@@ -78,12 +82,14 @@ def list_files(
 
 
 @router.get("/{file_id}")
+@reads(EventType.FILES_READ, "file", of="file_id")
 def get_file(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
     """Describe one file."""
     return _described(parts, person, scope, file_id)
 
 
 @router.delete("/{file_id}")
+@writes(EventType.FILE_DELETED)
 def delete_file(file_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Delete one's own file from every store; the counts say what was removed."""
     removed = service.delete(Change(parts, person, corr), file_id)
@@ -95,6 +101,7 @@ def delete_file(file_id: str, parts: PartsDep, person: CurrentPerson, corr: Requ
     response_class=Response,
     responses={200: {"content": {"application/octet-stream": {}}}},
 )
+@writes(EventType.SOURCE_OPENED)
 def get_content(
     file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> StreamingResponse:
@@ -110,6 +117,7 @@ def get_content(
 
 
 @router.get("/{file_id}/access")
+@reads(EventType.ACCESS_READ, "file", of="file_id")
 def get_access(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
     """Tell the owner how their file is narrowed: who of its collection's readers, who not, which label."""
     with parts.database.read() as session:
@@ -118,6 +126,7 @@ def get_access(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scop
 
 
 @router.put("/{file_id}/access")
+@writes(EventType.FILE_RESTRICTED)
 def set_access(
     file_id: str,
     body: FileAccess,
@@ -132,6 +141,7 @@ def set_access(
 
 
 @router.put("/{file_id}/shares/{principal:path}", status_code=204)
+@writes(EventType.FILE_SHARED, EventType.FILE_RESTRICTED)
 def share_file(
     file_id: str,
     principal: str,
@@ -145,6 +155,7 @@ def share_file(
 
 
 @router.delete("/{file_id}/shares/{principal:path}", status_code=204)
+@writes(EventType.FILE_UNSHARED, EventType.FILE_RESTRICTED)
 def unshare_file(
     file_id: str,
     principal: str,

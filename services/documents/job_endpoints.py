@@ -19,13 +19,15 @@ from infra.database.tables import Document, Job
 from infra.errors import NotAuthenticated, NotFound
 from ingest import jobs
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=RecordedRoute)
 POLL_S: Final = 0.25
 
 
 @router.get("")
+@reads(EventType.JOBS_READ, "jobs")
 def list_jobs(parts: PartsDep, scope: Scope, active: bool = False) -> dict[str, Any]:
     """List the jobs of readable files, newest first."""
     with parts.database.read() as session:
@@ -36,12 +38,14 @@ def list_jobs(parts: PartsDep, scope: Scope, active: bool = False) -> dict[str, 
 
 
 @router.get("/{job_id}")
+@reads(EventType.JOBS_READ, "job", of="job_id")
 def get_job(job_id: str, parts: PartsDep, scope: Scope) -> dict[str, Any]:
     """Describe one job."""
     return _read(parts, scope, job_id)
 
 
 @router.post("/{job_id}/cancel")
+@writes(EventType.JOB_CANCELLED)
 def cancel_job(
     job_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
@@ -54,6 +58,7 @@ def cancel_job(
 
 
 @router.post("/{job_id}/retry")
+@writes(EventType.JOB_RETRIED)
 def retry_job(
     job_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
@@ -70,6 +75,7 @@ def retry_job(
 @router.get(
     "/{job_id}/events", response_class=Response, responses={200: {"content": {"text/event-stream": {}}}}
 )
+@reads(EventType.JOBS_READ, "job", of="job_id")
 async def follow_job(
     job_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope
 ) -> EventSourceResponse:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Response
 
 from agents.evidence import boxes_of
 from infra.access import AccessScope
+from infra.audit.event_types import EventType
 from infra.database.tables import DocumentVersion
 from infra.documents import Passage, open_passages, version_key
 from infra.errors import NotFound, Throttled
@@ -17,15 +18,17 @@ from ingest.parse.sandbox import render_page_in_child
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents.places import place_label
 from services.documents.service import record_opened
+from services.on_record import RecordedRoute, writes
 from services.parts import Parts
 
-router = APIRouter(prefix="/v1/sources", tags=["sources"])
+router = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=RecordedRoute)
 MAX_WAITING: Final = 16
 IMAGE_SCALE: Final = 1.6
 """Pixels per point of a page image: 115 dots per inch, readable and below 300 KB for a text page."""
 
 
 @router.get("/{citation_id}")
+@writes(EventType.SOURCE_OPENED)
 def get_source(
     citation_id: str,
     parts: PartsDep,
@@ -62,6 +65,7 @@ def get_source(
 @router.get(
     "/{citation_id}/page.png", response_class=Response, responses={200: {"content": {"image/png": {}}}}
 )
+@writes(EventType.SOURCE_OPENED)
 async def get_page_image(
     citation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> Response:

@@ -15,9 +15,11 @@ from fastapi.responses import Response
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.types import Message
 
-from infra.errors import NotPermitted
+from infra.audit.event_types import EventType
+from infra.errors import InvalidInput, NotPermitted
 from services.deps import CurrentPerson, PartsDep, RequestId
 from services.mcp.tools import Caller, server_for
+from services.on_record import RecordedRoute, reads
 from services.parts import Parts
 from services.refusals import put_on_record
 from services.requests import MAX_BODY_BYTES
@@ -78,10 +80,11 @@ async def _whole_body(request: Request) -> bytes:
     return await request.body()
 
 
-router = APIRouter(prefix="/mcp", tags=["mcp"])
+router = APIRouter(prefix="/mcp", tags=["mcp"], route_class=RecordedRoute)
 
 
 @router.post("", response_class=Response, responses=_ANSWERS, openapi_extra=_MESSAGE)
+@reads(EventType.TOOLS_READ, "tools", at="mcp")
 async def exchange_message(
     request: Request,
     parts: PartsDep,
@@ -104,7 +107,11 @@ async def exchange_message(
     exchange = _Exchange(request, body)
     async with manager.run():
         await manager.handle_request(request.scope, exchange.receive, exchange.send)
-    return exchange.answer()
+    answer = exchange.answer()
+    if 400 <= answer.status_code < 500:
+        # The protocol's library refuses in the protocol's own shape, and tells nobody but the client.
+        await put_on_record(request, InvalidInput("This is no message of the protocol that is taken here."))
+    return answer
 
 
 class _Exchange:

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeAlias
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from scim2_models import Error, SCIMException
 from starlette.exceptions import HTTPException
 
 from infra.errors import Conflict, InvalidInput, NotAuthenticated, NotFound, StrongroomError, Throttled
 from services.errors import status_of
+from services.on_record import RecordedRoute
 from services.refusals import put_on_record
 
 MEDIA_TYPE: Final = "application/scim+json"
@@ -52,7 +52,7 @@ class ScimResponse(JSONResponse):
     media_type = MEDIA_TYPE
 
 
-class ScimRoute(APIRoute):
+class ScimRoute(RecordedRoute):
     """A route whose refusals, whoever raised them, reach the directory in the shape that it understands."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -23,7 +23,9 @@ from scim2_models import (
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
+from infra.audit.event_types import EventType
 from infra.errors import NotFound
+from services.on_record import reads, writes
 from services.scim import groups, people
 from services.scim.answers import DOCUMENTED, ScimResponse, ScimRoute
 from services.scim.caller import PREFIX, Caller, Directory
@@ -85,6 +87,7 @@ PageDep = Annotated[Page, Depends()]
 
 
 @router.get("/Users")
+@reads(EventType.DIRECTORY_READ, "accounts")
 def list_users(caller: Caller, page: PageDep, chosen: UserChoice) -> Response:
     """List this directory's people that match a filter."""
     found = people.list_users(caller, page.matching, skip=page.skip, limit=page.limit)
@@ -92,18 +95,21 @@ def list_users(caller: Caller, page: PageDep, chosen: UserChoice) -> Response:
 
 
 @router.post("/Users", status_code=201)
+@writes(EventType.ACCOUNT_CREATED)
 def create_user(caller: Caller, body: Content, chosen: UserChoice) -> Response:
     """Add somebody who joined; an account that their sign-in made before is taken up."""
     return _created(chosen, people.create_user(caller, body))
 
 
 @router.get("/Users/{user_id}")
+@reads(EventType.DIRECTORY_READ, "account", of="user_id")
 def get_user(user_id: str, caller: Caller, chosen: UserChoice) -> Response:
     """Return one person."""
     return _one(people.get_user(caller, _known_id(user_id)), chosen, Context.RESOURCE_QUERY_RESPONSE)
 
 
 @router.put("/Users/{user_id}")
+@writes(EventType.DIRECTORY_CHANGED, EventType.ACCOUNT_DISABLED)
 def replace_user(user_id: str, caller: Caller, body: Content, chosen: UserChoice) -> Response:
     """Set everything that the directory says about somebody."""
     changed = people.replace_user(caller, _known_id(user_id), body)
@@ -111,6 +117,7 @@ def replace_user(user_id: str, caller: Caller, body: Content, chosen: UserChoice
 
 
 @router.patch("/Users/{user_id}")
+@writes(EventType.DIRECTORY_CHANGED, EventType.ACCOUNT_DISABLED)
 def patch_user(user_id: str, caller: Caller, body: Content, chosen: UserChoice) -> Response:
     """Change some of it; with `active` false, sessions and keys end at once."""
     changed = people.patch_user(caller, _known_id(user_id), body)
@@ -118,6 +125,7 @@ def patch_user(user_id: str, caller: Caller, body: Content, chosen: UserChoice) 
 
 
 @router.delete("/Users/{user_id}", status_code=204)
+@writes(EventType.ACCOUNT_DISABLED)
 def delete_user(user_id: str, caller: Caller) -> Response:
     """Close the account of somebody who left, for good."""
     people.delete_user(caller, _known_id(user_id))
@@ -128,6 +136,7 @@ def delete_user(user_id: str, caller: Caller) -> Response:
 
 
 @router.get("/Groups")
+@reads(EventType.DIRECTORY_READ, "groups")
 def list_groups(caller: Caller, page: PageDep, chosen: GroupChoice) -> Response:
     """List this directory's groups that match a filter."""
     found = groups.list_groups(
@@ -137,12 +146,14 @@ def list_groups(caller: Caller, page: PageDep, chosen: GroupChoice) -> Response:
 
 
 @router.post("/Groups", status_code=201)
+@writes(EventType.GROUP_CREATED)
 def create_group(caller: Caller, body: Content, chosen: GroupChoice) -> Response:
     """Add a group and its members."""
     return _created(chosen, groups.create_group(caller, body))
 
 
 @router.get("/Groups/{group_id}")
+@reads(EventType.DIRECTORY_READ, "group", of="group_id")
 def get_group(group_id: str, caller: Caller, chosen: GroupChoice) -> Response:
     """Return one group."""
     found = groups.get_group(caller, _known_id(group_id))
@@ -150,6 +161,7 @@ def get_group(group_id: str, caller: Caller, chosen: GroupChoice) -> Response:
 
 
 @router.put("/Groups/{group_id}")
+@writes(EventType.DIRECTORY_CHANGED, EventType.GROUP_CHANGED)
 def replace_group(group_id: str, caller: Caller, body: Content, chosen: GroupChoice) -> Response:
     """Set a group's name and members."""
     changed = groups.replace_group(caller, _known_id(group_id), body)
@@ -157,6 +169,7 @@ def replace_group(group_id: str, caller: Caller, body: Content, chosen: GroupCho
 
 
 @router.patch("/Groups/{group_id}")
+@writes(EventType.DIRECTORY_CHANGED, EventType.GROUP_CHANGED)
 def patch_group(group_id: str, caller: Caller, body: Content, chosen: GroupChoice) -> Response:
     """Rename a group, or change who is in it; that bites at their next request."""
     changed = groups.patch_group(caller, _known_id(group_id), body)
@@ -164,6 +177,7 @@ def patch_group(group_id: str, caller: Caller, body: Content, chosen: GroupChoic
 
 
 @router.delete("/Groups/{group_id}", status_code=204)
+@writes(EventType.GROUP_DELETED)
 def delete_group(group_id: str, caller: Caller) -> Response:
     """Remove a group and everything that was shared with it."""
     groups.delete_group(caller, _known_id(group_id))
@@ -174,6 +188,7 @@ def delete_group(group_id: str, caller: Caller) -> Response:
 
 
 @router.get("/ServiceProviderConfig")
+@reads(EventType.DIRECTORY_READ, "service", at="configuration")
 def service_provider_config(caller: Caller) -> Response:
     """Say which optional parts of the protocol are supported."""
     location = f"{caller.base}/ServiceProviderConfig"
@@ -183,6 +198,7 @@ def service_provider_config(caller: Caller) -> Response:
 
 
 @router.get("/ResourceTypes")
+@reads(EventType.DIRECTORY_READ, "resource_types")
 def list_resource_types(caller: Caller) -> Response:
     """List the kinds of resources."""
     found = [_located(caller, kind) for kind in SERVICE.resource_types]
@@ -190,12 +206,14 @@ def list_resource_types(caller: Caller) -> Response:
 
 
 @router.get("/ResourceTypes/{type_id}")
+@reads(EventType.DIRECTORY_READ, "resource_type", of="type_id")
 def get_resource_type(type_id: str, caller: Caller) -> Response:
     """Return one kind of resource."""
     return _discovered(caller, [kind for kind in SERVICE.resource_types if kind.id == type_id])
 
 
 @router.get("/Schemas")
+@reads(EventType.DIRECTORY_READ, "schemas")
 def list_schemas(caller: Caller) -> Response:
     """List the schemas of the resources."""
     found = [_located(caller, schema) for schema in SERVICE.schemas]
@@ -203,6 +221,7 @@ def list_schemas(caller: Caller) -> Response:
 
 
 @router.get("/Schemas/{schema_id}")
+@reads(EventType.DIRECTORY_READ, "schema", of="schema_id")
 def get_schema(schema_id: str, caller: Caller) -> Response:
     """Return one schema."""
     return _discovered(caller, [schema for schema in SERVICE.schemas if schema.id == schema_id])

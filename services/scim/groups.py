@@ -125,10 +125,13 @@ def _write(
     members: frozenset[str],
 ) -> None:
     what = Resource("group", provisioning.group_principal(caller.name, record.id))
-    if provisioning.change_group(session, record, pushed):
-        caller.record(session, EventType.DIRECTORY_CHANGED, what, "attributes")
+    is_changed = provisioning.change_group(session, record, pushed)
     change = provisioning.set_members(session, record, members)
-    if change.added or change.removed:
+    moved = bool(change.added or change.removed)
+    if is_changed or not moved:
+        outcome = "attributes" if is_changed else "unchanged"
+        caller.record(session, EventType.DIRECTORY_CHANGED, what, outcome)
+    if moved:
         caller.record(session, EventType.GROUP_CHANGED, what, "members", about=_about(change))
 
 

@@ -32,6 +32,7 @@ _EVENTS: Final[dict[PersonChange, tuple[EventType, str]]] = {
     "disabled": (EventType.ACCOUNT_DISABLED, "disabled"),
     "enabled": (EventType.DIRECTORY_CHANGED, "enabled"),
 }
+_UNCHANGED: Final = (EventType.DIRECTORY_CHANGED, "unchanged")
 
 
 def create_user(caller: Directory, body: Mapping[str, Any]) -> User:
@@ -95,8 +96,8 @@ def _change(caller: Directory, user_id: str, apply: Callable[[User], User]) -> U
             record = provisioning.get_record(session, caller.name, "user", user_id, to_change=True)
             if not provisioning.is_as_seen(record, seen):
                 continue
-            for change in provisioning.change_person(session, record, pushed):
-                event, outcome = _EVENTS[change]
+            changes = provisioning.change_person(session, record, pushed)
+            for event, outcome in [_EVENTS[change] for change in changes] or [_UNCHANGED]:
                 caller.record(session, event, Resource("account", user_id), outcome)
             return _shown(session, caller, [record])[0]
     raise Conflict("This user is being changed by others at this moment.", hint="Try again.")

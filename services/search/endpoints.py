@@ -8,19 +8,22 @@ import anyio
 from fastapi import APIRouter, Query
 
 from infra.access import AccessScope
+from infra.audit.event_types import EventType
 from infra.documents import Passage
 from infra.titles import Suggestion, suggest
 from services.deps import CurrentPerson, PartsDep, RequestId, Scope
 from services.documents.places import place_label
+from services.on_record import RecordedRoute, reads, writes
 from services.parts import Parts
 from services.search.schemas import SearchRequest, VectorStoreSearchRequest
 from services.search.service import search
 
-router = APIRouter(prefix="/v1", tags=["search"])
+router = APIRouter(prefix="/v1", tags=["search"], route_class=RecordedRoute)
 LONGEST_TYPED = 200
 
 
 @router.post("/search")
+@writes(EventType.SEARCH_PERFORMED)
 def search_passages(
     body: SearchRequest, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> dict[str, Any]:
@@ -39,6 +42,7 @@ def search_passages(
 
 
 @router.post("/vector_stores/{collection_id}/search")
+@writes(EventType.SEARCH_PERFORMED)
 def search_collection(
     collection_id: str,
     body: VectorStoreSearchRequest,
@@ -72,6 +76,7 @@ def search_collection(
 
 
 @router.get("/suggestions")
+@reads(EventType.SUGGESTIONS_READ, "suggestions")
 async def list_suggestions(
     parts: PartsDep,
     _person: CurrentPerson,

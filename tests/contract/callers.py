@@ -7,6 +7,7 @@ conversations are made through the interface by whoever owns them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
@@ -250,6 +251,41 @@ class Actor:
         return next(str(event["id"]) for event in listed if event["has_content"])
 
     @property
+    def sealed_answer_id(self) -> str:
+        """The answer to a question of theirs, with its place in the log."""
+        self.client.get(f"/v1/answers/{self.answer_id}/receipt").raise_for_status()
+        return self.answer_id
+
+    @property
+    def permission_id(self) -> str:
+        """Another auditor's request to read contents, which nobody has approved."""
+        with closing(self.house.throw_away(Caller.AUDITOR)) as other:
+            return str(other._made("/v1/audit/content-permissions", {"reason": "An incident."})["id"])
+
+    @cached_property
+    def erasure_id(self) -> str:
+        """The certificate of somebody's erasure."""
+        return str(self._asked_of(Caller.ADMIN, "/v1/erasures", {"user": self.new_person_id})["id"])
+
+    @property
+    def hold_id(self) -> str:
+        """A hold that stands, on somebody of whom nothing else is asked."""
+        about = {"user": self.new_person_id, "reason": "litigation"}
+        return str(self._asked_of(Caller.AUDITOR, "/v1/holds", about)["id"])
+
+    @property
+    def new_person_id(self) -> str:
+        """Somebody else's account that nothing else uses."""
+        with self.house.database.write() as session:
+            return self.house.new_person(session, {Role.EMPLOYEE})
+
+    @property
+    def checkpoint_size(self) -> str:
+        """The size of a signed checkpoint of the record."""
+        auditor = self.house.caller(Caller.AUDITOR).client
+        return str(auditor.get("/v1/audit/checkpoint").json()["size"])
+
+    @property
     def invitation(self) -> str:
         """A new invitation's token."""
         with self.house.database.write() as session:
@@ -278,6 +314,9 @@ class Actor:
         assert answer.status_code == status, answer.text
         made: dict[str, Any] = answer.json()
         return made
+
+    def _asked_of(self, caller: Caller, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self.house.caller(caller)._made(path, body)
 
     def _pushed(self, path: str, body: dict[str, Any]) -> str:
         return str(self.house.caller(Caller.SCIM_KEY)._made(path, body)["id"])
@@ -315,6 +354,10 @@ _VALUES: Final[dict[str, _Make]] = {
     "answer_id": lambda actor: actor.answer_id,
     "citation_id": lambda actor: actor.citation_id,
     "event_id": lambda actor: actor.event_id,
+    "erasure_id": lambda actor: actor.erasure_id,
+    "hold_id": lambda actor: actor.hold_id,
+    "document_id": lambda actor: actor.house.policy_id,
+    "permission_id": lambda actor: actor.permission_id,
     "key_id": lambda actor: actor.key_id,
     "user_id": lambda actor: actor.spare_person,
     "group_id": lambda actor: actor.group_id,
@@ -327,6 +370,7 @@ _OF_PREFIX: Final[dict[str, dict[str, _Make]]] = {
         "key_id": lambda actor: actor.service[1],
     },
     "choices": {"name": lambda _: "no_answer_text"},
+    "audit": {"answer_id": lambda actor: actor.sealed_answer_id},
     "directories": {"name": lambda _: "nowhere"},
 }
 _OF_SCIM: Final[dict[str, _Make]] = {
@@ -336,6 +380,7 @@ _OF_SCIM: Final[dict[str, _Make]] = {
     "schema_id": lambda _: f"{SCIM}:User",
 }
 _QUERIES: Final[dict[str, dict[str, _Make]]] = {
+    "GET /v1/audit/consistency": {"first": lambda actor: actor.checkpoint_size},
     "GET /v1/access/explain": {
         "user": lambda actor: actor.spare_person,
         "document": lambda actor: actor.house.policy_id,
@@ -373,6 +418,8 @@ _BODIES: Final[dict[str, _Make]] = {
         "clearance": 0,
         "compartments": [],
     },
+    "POST /v1/audit/export": lambda _: {},
+    "POST /v1/audit/content-permissions": lambda _: {"reason": "An incident is being looked into."},
     "POST /v1/access/import": lambda actor: {"rows": [{"path": actor.file["filename"], "allow": []}]},
     "POST /v1/vector_stores": lambda _: {"name": fresh("Collection")},
     "POST /v1/vector_stores/{collection_id}": lambda _: {"name": fresh("Collection")},
@@ -385,6 +432,13 @@ _BODIES: Final[dict[str, _Make]] = {
         "model": "strongroom-quote",
         "messages": [{"role": "user", "content": QUESTION}],
     },
+    "POST /v1/feedback": lambda actor: {
+        "answer_id": actor.answer_id,
+        "verdict": "good",
+        "comment": "Thanks.",
+    },
+    "POST /v1/erasures": lambda actor: {"user": actor.new_person_id, "reason": "left"},
+    "POST /v1/holds": lambda actor: {"user": actor.new_person_id, "reason": "litigation"},
     "POST /v1/conversations": lambda _: {"title": fresh("Talk")},
     "POST /mcp": lambda _: {"jsonrpc": "2.0", "id": 1, "method": "tools/list"},
     "PUT /v1/choices/{name}": lambda _: {"value": "Ask the owner of the file."},

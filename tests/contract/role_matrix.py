@@ -30,6 +30,7 @@ WITH_KEYS: Final = PEOPLE | {Caller.FULL_KEY}
 READING: Final = WITH_KEYS | {Caller.READ_KEY}
 AUDITORS: Final = frozenset({Caller.AUDITOR})
 ADMINS: Final = frozenset({Caller.ADMIN, Caller.FULL_KEY})
+OVERSEERS: Final = ADMINS | AUDITORS
 ADMINS_READING: Final = ADMINS | {Caller.READ_KEY}
 SIGNED_IN_ADMINS: Final = frozenset({Caller.ADMIN})
 DIRECTORIES: Final = frozenset({Caller.SCIM_KEY})
@@ -79,6 +80,7 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         POST /v1/jobs/{job_id}/retry
         GET /v1/models
         POST /v1/chat/completions
+        POST /v1/feedback
         GET /v1/answers/{answer_id}/receipt
         POST /v1/conversations
         GET /v1/conversations
@@ -121,13 +123,33 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         """
         GET /v1/audit/events
         GET /v1/audit/events/{event_id}/content
+        GET /v1/audit/answers/{answer_id}
+        GET /v1/audit/documents/{document_id}/reach
+        GET /v1/audit/documents/{document_id}/people
+        GET /v1/audit/content-permissions
+        POST /v1/audit/content-permissions
+        POST /v1/audit/content-permissions/{permission_id}/approve
         GET /v1/audit/checkpoint
+        GET /v1/audit/consistency
+        GET /v1/audit/checkpoints
+        POST /v1/audit/export
         POST /v1/audit/verify
+        GET /v1/holds
+        POST /v1/holds
+        DELETE /v1/holds/{hold_id}
+        """,
+    ),
+    (
+        OVERSEERS,
+        """
+        GET /v1/erasures
+        GET /v1/erasures/{erasure_id}
         """,
     ),
     (
         ADMINS,
         """
+        POST /v1/erasures
         POST /v1/invitations
         DELETE /v1/service-accounts/{account_id}/keys/{key_id}
         POST /v1/groups

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from random import randrange
 from typing import Any
@@ -32,6 +36,23 @@ class World:
         """Return a client that nobody signed in, at an address nobody else has by default; close it."""
         headers = {"x-forwarded-for": address or f"2001:db8:0:{randrange(2**16):x}::1"}
         return httpx2.Client(base_url=self.server.url, timeout=60, headers=headers)
+
+
+@contextmanager
+def record_held(world: World) -> Iterator[None]:
+    """Hold the database, so that nothing can be put on the record; afterwards the server finds it again."""
+    file = world.server.data_dir / "strongroom.sqlite3"
+    with closing(sqlite3.connect(file, isolation_level=None, timeout=30)) as held:
+        held.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            held.execute("ROLLBACK")
+    deadline = time.monotonic() + 10
+    while httpx2.get(f"{world.server.url}/readyz", timeout=10).status_code != 200:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the server did not find its record again")
+        time.sleep(0.1)
 
 
 def error_of(answer: httpx2.Response, status: int) -> dict[str, Any]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
 import pytest
-from api_world import CARRY, LEAVE, QUESTION, World, error_of, question
+from api_world import CARRY, LEAVE, QUESTION, World, error_of, question, record_held
 
 from infra.clock import new_id
 from tests.made_documents import markdown_of
@@ -418,13 +417,8 @@ def test_without_the_record_nothing_is_shown(world: World, keep: Callable[..., s
     """While the database is held, items and export are 503, and hold no word that was said."""
     talk = keep()
     say(world.ada, talk, QUESTION)
-    held = sqlite3.connect(world.server.data_dir / "strongroom.sqlite3", isolation_level=None)
-    try:
-        held.execute("BEGIN IMMEDIATE")
+    with record_held(world):
         answers = [world.ada.client.get(f"/v1/conversations/{talk}/{path}") for path in ("items", "export")]
-    finally:
-        held.execute("ROLLBACK")
-        held.close()
     for answer in answers:
         assert error_of(answer, 503)["code"] == "audit_unavailable"
         assert "leave" not in answer.text

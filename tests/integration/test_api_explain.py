@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
-from api_world import World, error_of
+from api_world import World, error_of, record_held
 
 from tests.made_documents import pdf_of
 from tests.serving import ROOT, Person, ask, finished_job, upload
@@ -101,13 +100,8 @@ def test_an_explanation_is_on_the_record(world: World, siren: str) -> None:
 
 def test_without_the_record_nothing_is_explained(world: World, siren: str) -> None:
     """While nothing can be recorded, the answer is 503 and says nothing."""
-    held = sqlite3.connect(world.server.data_dir / "strongroom.sqlite3", isolation_level=None)
-    try:
-        held.execute("BEGIN IMMEDIATE")
+    with record_held(world):
         answer = explained(world, world.ben.id, siren)
-    finally:
-        held.execute("ROLLBACK")
-        held.close()
     assert error_of(answer, 503)["code"] == "audit_unavailable"
     assert "deny" not in answer.text
     assert explained(world, world.ben.id, siren).status_code == 200

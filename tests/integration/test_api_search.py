@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import openai
 import pytest
-from api_world import World, error_of
+from api_world import World, error_of, record_held
 
 from tests.made_documents import markdown_of, pdf_of
 from tests.serving import Person, ask, finished_job, upload
@@ -76,18 +74,6 @@ def found(person: Person, query: str, **fields: Any) -> list[dict[str, Any]]:
 def files_of(results: list[dict[str, Any]]) -> set[str]:
     """Return the names of the files in a result."""
     return {result["file"]["name"] for result in results}
-
-
-@contextmanager
-def record_held(world: World) -> Iterator[None]:
-    """Hold the database, so that nothing can be put on the record."""
-    held = sqlite3.connect(world.server.data_dir / "strongroom.sqlite3", isolation_level=None)
-    try:
-        held.execute("BEGIN IMMEDIATE")
-        yield
-    finally:
-        held.execute("ROLLBACK")
-        held.close()
 
 
 def events_of(world: World, answer: httpx2.Response, event_type: str) -> list[dict[str, Any]]:

@@ -95,6 +95,13 @@ def _end(parts: Parts, result: Result) -> None:
     record_result(parts, result)
 
 
+def record_begin(parts: Parts, run_id: str, asked_by: Principal | None, corr: str) -> None:
+    """Put on the record that a run begins, and who asked for it."""
+    actor = SYSTEM if asked_by is None else parts.ledger.identify(asked_by)
+    what = Resource("leak_test", run_id)
+    parts.ledger.record(Event(EventType.ACCESS_TESTED, Stage.SINGLE, corr, actor, res=what, outcome="begun"))
+
+
 def record_result(parts: Parts, result: Result) -> None:
     """Put a result on the record, and a leak into the log as well."""
     for leak in result.leaks:

@@ -19,7 +19,7 @@ from infra.queue import Ticker
 from services.access.leak_test.people import LONGEST_MS, Cast, enter, leave
 from services.access.leak_test.plan import Plan
 from services.access.leak_test.results import Result
-from services.access.leak_test.run import CORRELATION, Progress, record_result, run
+from services.access.leak_test.run import CORRELATION, Progress, record_begin, record_result, run
 from services.parts import Parts
 
 PERIOD_S: Final = 600.0
@@ -58,12 +58,16 @@ class LeakTests:
             with suppress(asyncio.CancelledError):
                 await self._task
 
-    async def begin(self, asked_by: Principal | None) -> str:
-        """Start a run and return its id; raises Conflict while one runs. Nobody asks for a nightly one."""
+    async def begin(self, asked_by: Principal | None, corr: str | None = None) -> str:
+        """Start a run, on the record under `corr`, and return its id; nobody asks for a nightly one.
+
+        Raises Conflict while one runs.
+        """
         if self._is_busy:
             raise Conflict("A leak test is running.", hint="Wait for its end.")
         self._is_busy, run_id = True, new_id()
         try:
+            await anyio.to_thread.run_sync(record_begin, self._parts, run_id, asked_by, corr or run_id)
             await anyio.to_thread.run_sync(self._remove_leftovers)
             plan, cast = await anyio.to_thread.run_sync(enter, self._parts, run_id, asked_by)
         except BaseException:

@@ -2,6 +2,7 @@
 
 import { AnswerText, plainText } from "./answer-text.js";
 import { copyButton, el } from "./elements.js";
+import { feedback } from "./feedback.js";
 import { plural, when } from "./words.js";
 
 export class Turn {
@@ -235,6 +236,7 @@ export class Turn {
         { class: "outcome-actions" },
         EMPTY_HANDED.has(answer.status) ? null : copyButton(this.#clipboardText(), "Copy answer", "quiet small"),
         this.#receiptButton(answer),
+        this.#feedback(answer),
         answer.at ? el("span", { class: "said-at" }, when(answer.at)) : null,
       ),
     );
@@ -277,6 +279,12 @@ export class Turn {
       { type: "button", class: "quiet small", "aria-haspopup": "dialog", on: { click: (event) => this.#actions.openReceipt(answer, event.currentTarget) } },
       "Receipt",
     );
+  }
+
+  #feedback(answer) {
+    // Like receipts, for whoever asked.
+    if (!answer.id || !this.#actions.openReceipt) return null;
+    return feedback(answer.id, this.#actions.announce);
   }
 
   #clipboardText() {

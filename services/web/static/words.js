@@ -48,6 +48,7 @@ const EVENTS = {
   "server.start": "Server started",
   "server.stop": "Server stopped",
   "ledger.recovered": "Record recovered after a start",
+  "ledger.alive": "Quiet hour",
   "signin.ok": "Signed in",
   "signin.failed": "Sign-in refused",
   "signin.ended": "Signed out",
@@ -82,7 +83,7 @@ const EVENTS = {
   "conversation.deleted": "Conversation deleted",
   "access.explained": "Access explained",
   "access.imported": "Access lists imported",
-  "access.tested": "Leak test ended",
+  "access.tested": "Leak test",
   "directory.changed": "Directory changed people or groups",
   "choice.changed": "Setting changed",
   "source.opened": "Source opened",
@@ -102,6 +103,9 @@ const EVENTS = {
   "choices.read": "Setting looked at",
   "suggestions.read": "Suggestions shown",
   "receipt.read": "Receipt taken",
+  "access.read": "Access looked at",
+  "tools.read": "Message from a program",
+  "signin.begun": "Sign-in at a directory begun",
   "job.swept": "Abandoned work queued again",
   "audit.forwarded": "Forwarding of the record",
   "content.requested": "Asked to read contents",
@@ -125,3 +129,6 @@ const EVENTS = {
 
 /** A ledger event's type in words; the type itself when it is a newer one. */
 export const eventName = (type) => EVENTS[type] ?? type;
+
+/** Every type of event that has words. */
+export const eventTypes = () => Object.keys(EVENTS);

@@ -115,12 +115,13 @@ class Desk:
     ledger: WatchedLedger
     model: ScriptedModel | None
     renewed: Callable[[Principal], Principal | None] = lambda principal: principal
+    whole: bool = False
 
     def answerer(self) -> Answerer:
         """Bind the parts as the server does."""
         stores = self.stores
         retriever = Retriever(stores.database, stores.index, stores.embedder, stores.master_key)
-        limits = Limits(prompt_tokens=450, max_tokens=220, timeout_s=30)
+        limits = Limits(prompt_tokens=450, max_tokens=220, timeout_s=30, whole=self.whole)
         find: Callable[[], Any] = lambda: self.model  # noqa: E731 - a name would say no more
         ledger: Any = self.ledger
         return Answerer(

@@ -47,16 +47,20 @@ def _lookups() -> tuple[sa.Table, sa.Table]:
         sa.Column("sub", sa.String(64), nullable=False),
         sa.Column("time", BigInt, nullable=False),
         sa.Column("res_id", sa.String(200), nullable=True),
+        sa.Column("res_ver", sa.String(36), nullable=True),
         sa.Column("outcome", sa.String(200), nullable=True),
     )
-    for name, column in (("type", "type"), ("sub", "sub"), ("res", "res_id"), ("time", "time")):
+    indexed = {"type": "type", "sub": "sub", "res": "res_id", "ver": "res_ver", "time": "time"}
+    for name, column in indexed.items():
         op.create_index(f"ix_audit_lookup_{name}", "audit_lookup", [column, "index"])
     passages = op.create_table(
         "audit_passages",
+        sa.Column("index", BigInt, primary_key=True, autoincrement=False),
         sa.Column("doc", sa.String(36), primary_key=True),
         sa.Column("ver", sa.String(36), primary_key=True),
-        sa.Column("index", BigInt, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
     )
+    op.create_index("ix_audit_passages_doc", "audit_passages", ["doc", "index", "ver"])
     return lookup, passages
 
 
@@ -71,6 +75,7 @@ def _fill(lookup: sa.Table, passages: sa.Table) -> None:
                 sub=leaf["actor"]["sub"][:64],
                 time=leaf["time"],
                 res_id=leaf.get("res", {}).get("id", "")[:200] or None,
+                res_ver=leaf.get("res", {}).get("ver", "")[:36] or None,
                 outcome=leaf.get("outcome", "")[:200] or None,
             )
         )
@@ -109,7 +114,7 @@ def _duties() -> None:
         "content_permissions",
         sa.Column("id", sa.String(36), primary_key=True),
         sa.Column("requester", sa.String(200), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("event_id", sa.String(36), nullable=False),
         sa.Column("created_at", BigInt, nullable=False),
         sa.Column("approver", sa.String(200), nullable=True),
         sa.Column("expires_at", BigInt, nullable=False),

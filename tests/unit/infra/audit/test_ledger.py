@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from infra.access import Principal, scope_of
 from infra.audit.checkpoint import VerifierKey, verify_checkpoint
-from infra.audit.content import ContentBroken, ContentErased
+from infra.audit.content import ContentBroken
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import SYSTEM, Event, LeafInvalid, LeafTooLarge, parse
 from infra.audit.ledger import Ledger
@@ -403,23 +403,3 @@ def test_content_needs_a_registered_subject(ledger: Ledger, database: Database) 
     with pytest.raises(AuditUnavailable):
         ledger.record(nobody, b"question")
     assert (count(database, AuditInbox), count(database, AuditContent)) == (0, 0)
-
-
-def test_erasure_takes_the_content_and_leaves_the_chain(
-    ledger: Ledger, database: Database, event: MakeEvent, alice: Principal, bob: Principal
-) -> None:
-    """Alice's words and name are gone, bob's stay, and the log still verifies."""
-    mine = ledger.record(event(), QUESTION)
-    theirs = ledger.record(event(actor=ledger.identify(bob)), b"bob asks")
-    ledger.sealer.seal()
-    former = ledger.identify(alice)
-    with database.write() as session:
-        assert ledger.erase_subject(session, alice.principal_id) == 1
-    with pytest.raises(ContentErased):
-        ledger.reader.read_content(mine.id)
-    assert ledger.reader.read_content(theirs.id) == b"bob asks"
-    report = ledger.verify()
-    assert (report.verdict, report.contents_erased, report.contents_matched) == (Verdict.SOUND, 1, 1)
-    assert ledger.identify(alice).sub != former.sub
-    with pytest.raises(AuditUnavailable):
-        ledger.record(event(actor=former), b"said while being erased")

@@ -21,7 +21,16 @@ from infra.audit.ledger import Ledger
 from infra.audit.merkle import EMPTY_ROOT, leaf_hash, root
 from infra.audit.verify import Report, Verdict, verify_log
 from infra.database import Database
-from infra.database.tables import AuditCheckpoint, AuditContent, AuditInbox, AuditLeaf, AuditNode, Base
+from infra.database.tables import (
+    AuditCheckpoint,
+    AuditContent,
+    AuditInbox,
+    AuditLeaf,
+    AuditLookup,
+    AuditNode,
+    AuditPassage,
+    Base,
+)
 
 MakeEvent = Callable[..., Event]
 Tamper = Callable[[Session, random.Random], int]
@@ -367,6 +376,8 @@ def test_a_consistent_roll_back_is_found_with_a_kept_checkpoint(filled: Ledger, 
     kept = filled.proofs.checkpoint()
     with database.write() as session:
         session.execute(delete(AuditLeaf).where(AuditLeaf.index >= 16))
+        session.execute(delete(AuditLookup).where(AuditLookup.index >= 16))
+        session.execute(delete(AuditPassage).where(AuditPassage.index >= 16))
         session.execute(delete(AuditCheckpoint).where(AuditCheckpoint.size > 16))
         for node in session.scalars(select(AuditNode)):
             if (node.index + 1) << node.level > 16:

@@ -21,7 +21,7 @@ from infra.database.tables import AccessEpoch, Base, Throttle
 from infra.keys import MasterKey
 from infra.settings import Settings
 from infra.stores import open_ledger
-from services import errors
+from services import errors, on_record
 from services.accounts import endpoints
 from services.requests import RequestFrame
 from services.web import pages
@@ -50,9 +50,10 @@ class FrontDoor:
         with database.write() as session:
             session.add(AccessEpoch(id=1, epoch=1))
         ledger = open_ledger(settings, database, MasterKey(bytes(32)))
-        app = FastAPI()
+        app = FastAPI(docs_url=None, redoc_url=None)
         app.include_router(endpoints.router)
         errors.install(app, pages.mount(app))
+        on_record.install(app)
         app.add_middleware(RequestFrame)
         app.state.parts = SimpleNamespace(
             settings=settings, database=database, ledger=ledger, index=NoIndex()

@@ -146,13 +146,15 @@ def test_nobody_raises_themself(door: FrontDoor, ids: dict[str, str]) -> None:
 
 
 def test_a_change_is_on_the_record_with_what_changed_encrypted(door: FrontDoor, ids: dict[str, str]) -> None:
-    """The fields are in the open, the values are content; nothing changed is no event."""
+    """The fields are in the open, the values are content; a change that changed nothing says so."""
     admin = door.browser("admin")
     path = f"/v1/users/{ids['ada']}"
     changed = door.client.patch(path, json={"clearance": 3, "compartments": ["Board"]}, headers=admin).json()
     assert (changed["clearance"], changed["compartments"]) == (3, ["Board"])
     door.client.patch(path, json={"clearance": 3}, headers=admin)
-    (event,) = door.events(EventType.ACCOUNT_CHANGED)
+    event, unchanged = door.events(EventType.ACCOUNT_CHANGED)
+    assert unchanged.outcome == "unchanged"
+    assert unchanged.content is None
     assert (event.outcome, event.res and event.res.id) == ("clearance,compartments", ids["ada"])
     content = json.loads(door.ledger.reader.read_content(event.id))
     assert content == {

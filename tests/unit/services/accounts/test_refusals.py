@@ -14,7 +14,7 @@ from infra.audit.event_types import EventType
 from infra.audit.leaf import Leaf
 from infra.audit.ledger import Ledger
 from infra.errors import AuditUnavailable, TokenRefused
-from services.refusals import ANONYMOUS_PER_MINUTE, StrangersRefusals
+from services.refusals import ANONYMOUS_PER_MINUTE, StrangersRecords
 
 
 def refused(door: FrontDoor) -> list[Leaf]:
@@ -119,7 +119,7 @@ def test_pages_that_send_people_to_the_sign_in_are_no_refusals(door: FrontDoor) 
 def test_strangers_cannot_flood_the_record(door: FrontDoor) -> None:
     """So many a minute one by one; the next one on the record says how many are missing before it."""
     clock = [600.0]
-    door.app.state.strangers_refusals = StrangersRefusals(3, lambda: clock[0])
+    door.app.state.strangers_refusals = StrangersRecords(3, lambda: clock[0])
     door.join("ada")
     ada = door.browser("ada")
     for _ in range(8):
@@ -138,7 +138,7 @@ def test_strangers_cannot_flood_the_record(door: FrontDoor) -> None:
 
 def test_a_minute_has_room_for_honest_mistakes() -> None:
     """The bound that servers use."""
-    bound = StrangersRefusals(ANONYMOUS_PER_MINUTE, time.monotonic)
+    bound = StrangersRecords(ANONYMOUS_PER_MINUTE, time.monotonic)
     assert ANONYMOUS_PER_MINUTE == 120
     assert bound.admit("x") == "x"
 

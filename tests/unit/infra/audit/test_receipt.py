@@ -1,0 +1,206 @@
+"""Receipts: what they cover follows from what was signed, and nothing else passes for it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.audit.checkpoint import Signer
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event, Resource
+from infra.audit.ledger import Ledger
+from infra.audit.receipt import verify_receipt
+from infra.audit.receipts import AnswerRecords
+from infra.audit.tlog_proof import InclusionProof
+from infra.audit.verify import Verdict
+from infra.errors import NotFound
+from tests.made_record import ASKER, fill, made_ledger
+
+ANSWER = "answer-3"
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """A record with sixteen answers that no test changes."""
+    with made_ledger(tmp_path_factory.mktemp("made") / "ledger.sqlite3") as made:
+        fill(made, 96)
+        yield made
+
+
+def receipt_of(ledger: Ledger, answer: str) -> dict[str, Any]:
+    with ledger.database.read() as session:
+        return AnswerRecords(session, answer).receipt(ledger.verifier_key)
+
+
+@pytest.fixture(scope="module")
+def original(ledger: Ledger) -> dict[str, Any]:
+    """The receipt of one answer."""
+    return receipt_of(ledger, ANSWER)
+
+
+@pytest.fixture
+def receipt(original: dict[str, Any]) -> dict[str, Any]:
+    """A copy to spoil."""
+    return copy.deepcopy(original)
+
+
+def verdict(receipt: object, ledger: Ledger | None = None) -> Verdict:
+    key = ledger.verifier_key if ledger else None
+    return verify_receipt(json.dumps(receipt).encode(), key=key).verdict
+
+
+def test_a_receipt_proves_every_record_of_its_answer(ledger: Ledger, receipt: dict[str, Any]) -> None:
+    """Asked, retrieved, generated, finished: each with a proof that public tools can check."""
+    report = verify_receipt(json.dumps(receipt).encode(), key=ledger.verifier_key)
+    assert (report.verdict, report.answer, report.records, report.size) == (Verdict.SOUND, ANSWER, 5, 96)
+    leaves = [json.loads(entry["leaf"]) for entry in receipt["records"]]
+    assert [leaf["type"] for leaf in leaves] == [
+        "answer.asked",
+        "answer.retrieved",
+        "answer.generated",
+        "answer.generated",
+        "answer.finished",
+    ]
+    for entry in receipt["records"]:
+        proof = InclusionProof.parse(entry["tlog_proof"])
+        proof.verify(entry["leaf"].encode(), ledger.signer.verifier_key)
+
+
+def test_it_says_what_it_covers(receipt: dict[str, Any]) -> None:
+    """Identity, scope, passages, model and prompt digests."""
+    covers = receipt["covers"]
+    assert covers["identity"] == {"subject": ASKER.sub, "kind": "user", "auth": "session"}
+    assert covers["scope"] == ASKER.pset
+    assert covers["policies"] == [{"policy": "acl-v1", "epoch": 3}]
+    assert [passage["hash"] for passage in covers["passages"]] == ["ab" * 32] * 2
+    assert covers["models"] == [
+        {
+            "model": "sha256:" + "ef" * 32,
+            "prompt": "12" * 32,
+            "params": {"max_tokens": 220, "temperature": "0.2"},
+            "tokens": {"in": 512, "out": 48},
+            "outcome": "ok",
+        }
+    ]
+    assert covers["outcome"] == "answered"
+
+
+def test_the_records_end_is_the_receipts_own(ledger: Ledger, receipt: dict[str, Any]) -> None:
+    """The fields for one record are those of the record that the answer ended with."""
+    own = ledger.proofs.receipt(receipt["id"])
+    assert {name: receipt[name] for name in own} == own
+
+
+def test_without_a_key_the_sentence_says_what_that_is_worth(receipt: dict[str, Any]) -> None:
+    """The receipt's own key shows that it agrees with itself."""
+    report = verify_receipt(json.dumps(receipt).encode())
+    assert (report.verdict, report.own_key) == (Verdict.SOUND, True)
+    assert "came with the receipt" in report.sentence
+
+
+def test_an_answer_that_never_ended_has_none(tmp_path: Path) -> None:
+    """Nor has one that was never asked; the two look the same."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        about = Resource("answer", "begun")
+        ledger.record(Event(EventType.ANSWER_ASKED, Stage.START, "begun", ASKER, res=about))
+        ledger.sealer.seal_all()
+        for answer in ("begun", "never"):
+            with ledger.database.read() as session, pytest.raises(NotFound, match="no such answer"):
+                AnswerRecords(session, answer)
+
+
+def test_an_answer_that_a_crash_ended_is_its_askers(tmp_path: Path) -> None:
+    """The server writes the end, and the receipt is still for whoever asked."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        fill(ledger, 2)
+        ledger.sealer.recover()
+        with ledger.database.read() as session:
+            assert AnswerRecords(session, "answer-0").asker == ASKER.sub
+        receipt = receipt_of(ledger, "answer-0")
+        assert receipt["covers"]["outcome"] == "unknown"
+        assert len(receipt["covers"]["passages"]) == 2
+        assert verdict(receipt, ledger) is Verdict.SOUND
+
+
+def test_other_records_of_the_request_are_left_out(tmp_path: Path) -> None:
+    """A request may keep a conversation as well; that is nobody's receipt."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        fill(ledger, 6)
+        ledger.record(Event(EventType.CONVERSATION_KEPT, Stage.SINGLE, "answer-0", ASKER))
+        ledger.sealer.seal_all()
+        assert len(receipt_of(ledger, "answer-0")["records"]) == 5
+
+
+def test_another_key_is_not_trusted(receipt: dict[str, Any]) -> None:
+    """A key that somebody kept decides, whatever key the receipt brought."""
+    other = str(Signer("log.example/made", b"\x09" * 32).verifier_key)
+    data = json.dumps(receipt).encode()
+    assert verify_receipt(data, key=other).verdict is Verdict.UNTRUSTED_KEY
+    assert verify_receipt(data, key="x").verdict is Verdict.UNREADABLE
+
+
+def test_a_receipt_signed_anew_is_not_trusted(ledger: Ledger, tmp_path: Path) -> None:
+    """A forger's own log convinces nobody who kept the key."""
+    with made_ledger(tmp_path / "l.sqlite3", seed=b"\x07" * 32) as forger:
+        fill(forger, 24)
+        forged = receipt_of(forger, ANSWER)
+    assert verdict(forged) is Verdict.SOUND
+    assert verdict(forged, ledger) is Verdict.UNTRUSTED_KEY
+
+
+Spoil = Callable[[dict[str, Any]], object]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda r: r["covers"].update(outcome="abstained"), Verdict.TAMPERED),
+        (lambda r: r["covers"]["passages"].pop(), Verdict.TAMPERED),
+        (lambda r: r["covers"]["models"][0].update(model="another"), Verdict.TAMPERED),
+        (lambda r: r.update(answer="answer-4"), Verdict.TAMPERED),
+        (lambda r: r.update(index=0), Verdict.TAMPERED),
+        (lambda r: r.update(leaf_hash="00" * 32), Verdict.TAMPERED),
+        (lambda r: r.update(note="x"), Verdict.TAMPERED),
+        (lambda r: r["records"].reverse(), Verdict.TAMPERED),
+        (lambda r: r["records"].append(r["records"][0]), Verdict.TAMPERED),
+        (lambda r: r["records"].pop(0), Verdict.INCOMPLETE),
+        (lambda r: r["records"].pop(1), Verdict.INCOMPLETE),
+        (lambda r: r["records"].pop(), Verdict.INCOMPLETE),
+        (lambda r: r["records"].clear(), Verdict.INCOMPLETE),
+        (lambda r: r["records"].pop(2), Verdict.INCOMPLETE),
+        (
+            lambda r: r["records"][4].update(leaf=r["records"][4]["leaf"].replace("answered", "released")),
+            Verdict.TAMPERED,
+        ),
+        (lambda r: r["records"][4].update(tlog_proof=r["records"][3]["tlog_proof"]), Verdict.TAMPERED),
+        (lambda r: r.update(checkpoint=r["checkpoint"].replace("\n96\n", "\n97\n")), Verdict.TAMPERED),
+        (lambda r: r.update(sealed=False), Verdict.INCOMPLETE),
+        (lambda r: r["records"][0].update(tlog_proof="x"), Verdict.UNREADABLE),
+        (lambda r: r["records"][0].update(leaf="\ud800"), Verdict.UNREADABLE),
+        (lambda r: r["records"][0].update(leaf=1), Verdict.UNREADABLE),
+        (lambda r: r.update(records={}), Verdict.UNREADABLE),
+        (lambda r: r.update(records=None), Verdict.UNREADABLE),
+        (lambda r: r.update(format="another"), Verdict.UNREADABLE),
+        (lambda r: r.update(answer=1), Verdict.UNREADABLE),
+        (lambda r: r.update(verifier_key=None), Verdict.UNREADABLE),
+    ],
+)
+def test_a_spoiled_receipt_has_its_verdict(
+    ledger: Ledger, receipt: dict[str, Any], spoil: Spoil, expected: Verdict
+) -> None:
+    """Changed is tampered with, cut is incomplete, nonsense is unreadable; nothing is a traceback."""
+    spoil(receipt)
+    assert verdict(receipt, ledger) is expected
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"x", b"\xff", b"[]", b"{}", b"null", b"[" * 100_000, b'{"format": 1}']
+)
+def test_what_is_no_receipt_is_unreadable(data: bytes) -> None:
+    """Whatever file is given by mistake."""
+    assert verify_receipt(data).verdict is Verdict.UNREADABLE

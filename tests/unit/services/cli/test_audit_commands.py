@@ -1,0 +1,205 @@
+"""`strongroom audit export`, `verify` and `verify-receipt` on a real data folder: what they end with."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+from typer.testing import CliRunner, Result
+
+from infra.audit.checkpoint import VerifierKey
+from infra.audit.cosignature import Cosigner
+from infra.audit.event_types import EventType
+from infra.audit.ledger import Ledger
+from infra.audit.receipts import AnswerRecords
+from infra.database.tables import AuditLeaf
+from infra.settings import Settings
+from infra.stores import open_database, open_ledger
+from services.cli.audit import audit
+from tests.made_record import fill
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    """The record of a data folder, with some answers."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("data"))
+    database, master_key = open_database(settings)
+    opened = open_ledger(settings, database, master_key)
+    fill(opened, 60)
+    yield opened
+    opened.close()
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def data_dir(ledger: Ledger) -> str:
+    """The folder, as the command line names it."""
+    return str(Path(ledger.database.url.removeprefix("sqlite:///")).parent)
+
+
+@pytest.fixture
+def bundle(data_dir: str, tmp_path: Path) -> Path:
+    """A bundle that the command made."""
+    out = tmp_path / "bundle"
+    assert run("export", "--out", str(out), "--data-dir", data_dir).exit_code == 0
+    return out
+
+
+@pytest.fixture
+def receipt(ledger: Ledger, tmp_path: Path) -> Path:
+    """A file with a receipt."""
+    with ledger.database.read() as session:
+        document = AnswerRecords(session, "answer-3").receipt(ledger.verifier_key)
+    (tmp_path / "receipt.json").write_text(json.dumps(document))
+    return tmp_path / "receipt.json"
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(audit, list(words))
+
+
+def test_an_export_verifies_with_the_key_that_it_prints(
+    ledger: Ledger, data_dir: str, tmp_path: Path
+) -> None:
+    """The command that it suggests is the one that works."""
+    out = tmp_path / "bundle"
+    made = run("export", "--out", str(out), "--data-dir", data_dir, "--json")
+    facts = json.loads(made.stdout)
+    assert (facts["out"], facts["first"], facts["verifier_key"]) == (str(out), 0, ledger.verifier_key)
+    checked = run("verify", str(out), "--key", facts["verifier_key"], "--json")
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["result"] == "sound"
+
+
+def test_an_export_is_on_the_record(ledger: Ledger, bundle: Path) -> None:
+    """By the server itself, since nobody is known at a command line; with the records that left."""
+    ledger.sealer.seal_all()
+    exported = [event.leaf for event in ledger.reader.events(limit=500, newest_first=True)]
+    leaf = next(leaf for leaf in exported if leaf and leaf.type == EventType.AUDIT_EXPORTED)
+    end = json.loads((bundle / "manifest.json").read_text())["end"]
+    assert leaf.actor.kind == "system"
+    assert leaf.res is not None
+    assert leaf.res.id == f"0-{end - 1}"
+
+
+@pytest.mark.parametrize(
+    "words", [("--from", "x"), ("--to", "2026-99-99"), ("--from", "2", "--to", "1"), ("--from", "2999-01-01")]
+)
+def test_a_nonsense_range_makes_no_folder(data_dir: str, tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Neither the folder nor a record of an export that never was."""
+    out = tmp_path / "out"
+    assert run("export", "--out", str(out), "--data-dir", data_dir, *words).exit_code != 0
+    assert not out.exists()
+
+
+def test_an_export_needs_a_record(tmp_path: Path) -> None:
+    """A mistyped data folder is not created."""
+    missing = tmp_path / "missing"
+    assert run("export", "--out", str(tmp_path / "out"), "--data-dir", str(missing)).exit_code != 0
+    assert not missing.exists()
+
+
+def test_the_sentence_without_a_key_is_plain(bundle: Path) -> None:
+    """Somebody who reads one line learns what it is worth."""
+    checked = run("verify", str(bundle))
+    assert checked.exit_code == 0
+    assert "came with the bundle" in checked.stdout
+
+
+def test_keys_and_checkpoints_come_from_files(ledger: Ledger, bundle: Path, tmp_path: Path) -> None:
+    """What was kept lies in files; a word with a `+` is the key itself."""
+    (tmp_path / "key").write_text(f"{ledger.verifier_key}\n")
+    (tmp_path / "kept").write_text(ledger.proofs.checkpoints()[0])
+    words = ("verify", str(bundle), "--key", str(tmp_path / "key"), "--kept", str(tmp_path / "kept"))
+    assert run(*words).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--key", "other+00000000+AAAA"), 4),
+        (("--key", "/nonexistent"), 4),
+        (("--key", "/"), 4),
+        (("--kept", "/nonexistent"), 4),
+        (("--witness-key", "x+y+z"), 4),
+        (("--witness-key", "witness.example/w+5d6dbf0e+AAAA"), 4),
+    ],
+)
+def test_what_cannot_be_read_ends_with_4(bundle: Path, words: tuple[str, ...], code: int) -> None:
+    """No traceback, and never a verdict on what was not looked at."""
+    checked = run("verify", str(bundle), *words)
+    assert checked.exit_code == code
+    assert checked.exception is None or isinstance(checked.exception, SystemExit)
+
+
+def test_each_verdict_is_an_exit_code(bundle: Path) -> None:
+    """Tampered with is 1, missing is 2, another key is 3, nothing to look at is 4."""
+    foreign = "strongroom/ledger+3b2e4d1c+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4"
+    assert run("verify", str(bundle), "--key", _with_right_id(foreign)).exit_code == 3
+    text = (bundle / "ocsf.jsonl").read_text()
+    (bundle / "ocsf.jsonl").write_text(text.replace("answer-3", "answer-4", 1))
+    assert run("verify", str(bundle)).exit_code == 1
+    (bundle / "ocsf.jsonl").unlink()
+    assert run("verify", str(bundle)).exit_code == 2
+    assert run("verify", str(bundle / "nothing")).exit_code == 4
+
+
+def _with_right_id(text: str) -> str:
+    name, _, encoded = text.split("+", 2)
+    return str(VerifierKey(name, base64.b64decode(encoded)[1:]))
+
+
+def test_the_data_folder_itself_is_checked_with_a_kept_key(ledger: Ledger, data_dir: str) -> None:
+    """The log's own key is trusted by default; one that was kept shows whether it was replaced."""
+    words = ("verify", "--data-dir", data_dir)
+    assert run(*words).exit_code == 0
+    assert run(*words, "--key", ledger.verifier_key).exit_code == 0
+    other = _with_right_id("strongroom/ledger+00000000+AQOhB7/zzhC+HXDdGOdLwJln5NYwm6UNXx3chmQSVTG4")
+    assert run(*words, "--key", other).exit_code == 3
+
+
+def test_a_witness_that_never_cosigned_is_missed(data_dir: str) -> None:
+    """A record without the cosignature that somebody counts on is not trusted."""
+    key = str(Cosigner("witness.example/w", b"\x0b" * 32).key)
+    assert run("verify", "--data-dir", data_dir, "--witness-key", key).exit_code == 3
+
+
+def test_a_damaged_data_folder_is_tampered_with(tmp_path: Path) -> None:
+    """The live check and its exit code."""
+    settings = Settings(data_dir=tmp_path)
+    database, master_key = open_database(settings)
+    ledger = open_ledger(settings, database, master_key)
+    fill(ledger, 5)
+    with database.write() as session:
+        session.execute(update(AuditLeaf).where(AuditLeaf.index == 2).values(leaf=b"{}"))
+    ledger.close()
+    database.close()
+    assert run("verify", "--data-dir", str(tmp_path)).exit_code == 1
+
+
+def test_a_receipt_is_checked_and_explained(ledger: Ledger, receipt: Path) -> None:
+    """The verdict, and who, which passages and which model it covers."""
+    checked = run("verify-receipt", str(receipt), "--key", ledger.verifier_key)
+    assert checked.exit_code == 0
+    for said in ("6f1c9f3e", "ab" * 32, "ef" * 32, "answered"):
+        assert said in checked.stdout.replace("\n", "")
+
+
+def test_a_receipt_that_is_not_sound_is_not_explained(receipt: Path) -> None:
+    """What nothing vouches for is not shown as if something did."""
+    receipt.write_text(receipt.read_text().replace("acl-v1", "acl-v2"))
+    checked = run("verify-receipt", str(receipt), "--json")
+    assert checked.exit_code == 1
+    assert json.loads(checked.stdout)["covers"] is None
+
+
+@pytest.mark.parametrize("text", ["", "x", "{}", "[]"])
+def test_no_receipt_ends_with_4(tmp_path: Path, text: str) -> None:
+    """A file that was given by mistake, and one that is not there."""
+    (tmp_path / "file").write_text(text)
+    assert run("verify-receipt", str(tmp_path / "file")).exit_code == 4
+    assert run("verify-receipt", str(tmp_path / "missing")).exit_code == 4
