@@ -4,6 +4,7 @@ PYTHON ?= python3
 UP_FLAGS ?=
 TEST_FLAGS ?=
 LOCK_FLAGS ?=
+TEST_WORKERS ?= 2
 BENCH_FLAGS ?=
 
 UV_VERSION := 0.13.9
@@ -21,7 +22,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo down test coverage test-nightly check fmt lock openapi bench-quality bench-filtered bench-audit clean
+.PHONY: help install up demo down test coverage test-nightly soak check fmt lock openapi bench-quality bench-filtered bench-audit clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +38,8 @@ demo: $(VENV)/.installed ## ingest the sample documents, shared with everyone
 down: ## stop the server
 	@test ! -x $(BIN)/strongroom || $(BIN)/strongroom down
 
-test: $(VENV)/.installed-dev ## run the tests
-	@$(BIN)/pytest $(TEST_FLAGS)
+test: $(VENV)/.installed-dev ## run the tests, TEST_WORKERS files at a time
+	@$(BIN)/pytest -n $(TEST_WORKERS) --dist loadfile $(TEST_FLAGS)
 
 coverage: $(VENV)/.installed-dev ## run the tests, and say which lines they reach
 	@$(BIN)/pytest --cov --cov-report=term $(TEST_FLAGS)
@@ -46,6 +47,11 @@ coverage: $(VENV)/.installed-dev ## run the tests, and say which lines they reac
 test-nightly: $(VENV)/.installed-dev ## requests made from the OpenAPI document as everybody, and 100,000 steps of access changes
 	@$(BIN)/pytest -m nightly --contract-examples 20 tests/contract
 	@$(BIN)/pytest --leak-steps 100000 tests/leaks/test_stateful_access.py
+
+soak: $(VENV)/.installed-dev ## the long runs: 500 kills under streams, 10,000 tamperings, 1,000 erasures
+	@$(BIN)/pytest --kill-points 500 --timeout 3600 tests/faults/test_kill_answers.py
+	@$(BIN)/pytest --tamperings 10000 --timeout 3600 tests/faults/test_tampering.py
+	@$(BIN)/pytest --subjects 1000 tests/faults/test_erasure.py
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

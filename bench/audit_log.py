@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from infra.access import Principal, Role
-from infra.audit.bundle import verify_bundle
+from infra.audit.bundles.bundle import verify_bundle
+from infra.audit.bundles.export import plan_export, write_bundle
 from infra.audit.event_types import EventType, Stage
-from infra.audit.export import plan_export, write_bundle
 from infra.audit.leaf import AI, Actor, Authz, Event, Resource, Retrieved, Tokens
 from infra.audit.ledger import Ledger
 from infra.clock import new_id

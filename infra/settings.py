@@ -9,7 +9,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.audit.witness_address import WitnessAddress
+from infra.audit.witness.address import WitnessAddress
 from infra.directories.configuration import DirectoryName, LdapDirectory, OidcProvider
 
 MIB = 1024 * 1024

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from infra.audit.forwarding import Forwarding
+from infra.audit.forwarding.forwarding import Forwarding
+from infra.audit.forwarding.syslog import SyslogReceiver
 from infra.audit.ledger import Ledger
-from infra.audit.syslog import SyslogReceiver
-from infra.audit.witnessing import Witnessing
+from infra.audit.witness.witnessing import Witnessing
 from infra.settings import Settings
 
 NONE: Final = "none"

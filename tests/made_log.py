@@ -9,9 +9,9 @@ from typing import Any
 
 from infra.access import Principal
 from infra.audit.event_types import EventType, Stage
-from infra.audit.filters import EventFilter, Place, find_page
 from infra.audit.leaf import Actor, Event, Leaf, Resource, Retrieved
 from infra.audit.ledger import Ledger
+from infra.audit.reading.filters import EventFilter, Place, find_page
 from infra.database import Database
 
 SEED = 20261122

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.audit.bundles.export import plan_export, write_bundle
 from infra.audit.event_types import EventType, Stage
-from infra.audit.export import plan_export, write_bundle
 from infra.audit.leaf import AI, Actor, Authz, Event, Resource, Retrieved, Tokens
 from infra.audit.ledger import Ledger
 from infra.database import Database

@@ -25,8 +25,8 @@ from infra.audit.leaf import (
     Event,
     Leaf,
 )
-from infra.audit.proofs import LedgerProofs
-from infra.audit.reading import LedgerReader
+from infra.audit.proofs.stored import LedgerProofs
+from infra.audit.reading.reader import LedgerReader
 from infra.audit.records import RecordedEvent, Stamp, recorded
 from infra.audit.sequencer import Sealer
 from infra.audit.stored_log import StoredLog

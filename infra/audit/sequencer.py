@@ -26,8 +26,8 @@ from infra.audit.checkpoint import (
 from infra.audit.event_types import EventType, Stage
 from infra.audit.group_commit import fail_closed
 from infra.audit.leaf import SYSTEM, Leaf
-from infra.audit.lookup import insert_lookups
 from infra.audit.merkle import CompactRange, leaf_hash
+from infra.audit.reading.lookup import insert_lookups
 from infra.audit.records import LedgerDamaged, Stamp, readable, recorded
 from infra.audit.stored_log import latest_note, newest_first, stored_nodes
 from infra.clock import new_id, now_ms

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 from infra.audit import content as contents
 from infra.audit.checkpoint import NoteUnreadable, read_checkpoint
 from infra.audit.leaf import Leaf
-from infra.audit.lookup import StoredLookups, surplus
 from infra.audit.merkle import EMPTY_ROOT, CompactRange, GetNode, node_count
+from infra.audit.reading.lookup import StoredLookups, surplus
 from infra.audit.records import LedgerDamaged
-from infra.audit.removals import Removals, recorded_removals
+from infra.audit.removal.removals import Removals, recorded_removals
 from infra.audit.verify import ContentState, Finding, Report, Verdict, verify_log
 from infra.database.tables import (
     AuditCheckpoint,

@@ -20,7 +20,7 @@ from infra.audit.checkpoint import (
 )
 from infra.audit.leaf import Leaf, LeafInvalid, LeafTooLarge, parse
 from infra.audit.merkle import EMPTY_ROOT, CompactRange, Node, leaf_hash
-from infra.audit.tlog_proof import ProofWrong
+from infra.audit.proofs.tlog_proof import ProofWrong
 from infra.errors import StrongroomError
 
 StoredNode = Callable[[int, int], bytes | None]

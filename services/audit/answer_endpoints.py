@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Query
 
 from infra.audit.event_types import EventType
 from infra.audit.leaf import Resource
-from infra.audit.lineage import Lineage, ModelCall, Step, lineage_of
+from infra.audit.reading.lineage import Lineage, ModelCall, Step, lineage_of
 from services.audit.query import refuse_unknown_query
 from services.audit.reading import Opened, allowed_to_open, open_step, record_look
 from services.audit.shapes import (

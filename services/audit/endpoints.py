@@ -8,8 +8,8 @@ from fastapi import APIRouter, Depends
 
 from infra.audit.checkpoint import read_checkpoint
 from infra.audit.event_types import EventType, Stage
-from infra.audit.filters import Page, find_page
 from infra.audit.leaf import Event, Resource
+from infra.audit.reading.filters import Page, find_page
 from services.audit.query import (
     CursorText,
     PageLimit,

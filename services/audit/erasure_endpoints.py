@@ -8,9 +8,9 @@ from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from infra.access import Role
-from infra.audit.erasure import PAGE, ErasureWish, as_json, erase, get_erasure, list_erasures
 from infra.audit.event_types import EventType
-from infra.audit.holds import MAX_REASON_CHARS
+from infra.audit.removal.erasure import PAGE, ErasureWish, as_json, erase, get_erasure, list_erasures
+from infra.audit.removal.holds import MAX_REASON_CHARS
 from infra.errors import NotPermitted
 from services.accounts.signing_in import signed_in_person
 from services.deps import Admin, CurrentPerson, PartsDep, Person, RequestId

@@ -14,9 +14,9 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.types import Receive, Scope, Send
 
+from infra.audit.bundles.export import ExportPlan, bundle_files, plan_export
+from infra.audit.bundles.export_range import LONGEST_BOUND
 from infra.audit.event_types import EventType, Stage
-from infra.audit.export import ExportPlan, bundle_files, plan_export
-from infra.audit.export_range import LONGEST_BOUND
 from infra.audit.leaf import Event, Resource
 from services.audit.export_archive import END_OF_ARCHIVE, member
 from services.audit.query import refuse_unknown_query

@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from infra.audit.content import known_subject, subject_of
 from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import MAX_REASON_CHARS, hold_resource, lift_hold, list_holds, place_hold
 from infra.audit.leaf import Event
+from infra.audit.removal.holds import MAX_REASON_CHARS, hold_resource, lift_hold, list_holds, place_hold
 from infra.database.tables import LegalHold, User
 from infra.errors import NotFound
 from infra.sharing import labels_of

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 
-from infra.audit import permissions
 from infra.audit.content import ContentBroken
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Event, Resource
-from infra.audit.permissions import PermissionState, state_of
+from infra.audit.reading import permissions
+from infra.audit.reading.permissions import PermissionState, state_of
 from infra.clock import new_id, now_ms
 from infra.database.tables import ContentPermission
 from infra.errors import InvalidInput, NotFound

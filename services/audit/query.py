@@ -19,8 +19,8 @@ from sqlalchemy.orm import Session
 
 from infra.audit.content import known_subject
 from infra.audit.event_types import EventType
-from infra.audit.filters import LAST_TIME, Direction, EventFilter, Place
 from infra.audit.leaf import ANONYMOUS, SYSTEM
+from infra.audit.reading.filters import LAST_TIME, Direction, EventFilter, Place
 from infra.database.tables import AuditLookup, User
 from infra.errors import InvalidInput
 from services.deps import Auditor, PartsDep

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 
 from infra.audit.event_types import EventType
-from infra.audit.filters import Page
 from infra.audit.leaf import Resource
-from infra.audit.reach import (
+from infra.audit.reading.filters import Page
+from infra.audit.reading.reach import (
     ReachedPerson,
     Target,
     cited_chunks,

@@ -8,8 +8,8 @@ from typing import Final
 from infra.audit.content import ContentBroken, ContentErased
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Authz, Event, Resource
-from infra.audit.lineage import Step
-from infra.audit.permissions import standing_permission
+from infra.audit.reading.lineage import Step
+from infra.audit.reading.permissions import standing_permission
 from infra.clock import now_ms
 from infra.errors import NotFound, NotPermitted
 from services.deps import Person

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from infra.access import Role
 from infra.audit.event_types import EventType
-from infra.audit.receipts import AnswerRecords
+from infra.audit.proofs.receipts import AnswerRecords
 from infra.errors import NotFound
 from services.deps import CurrentPerson, PartsDep
 from services.on_record import RecordedRoute, reads

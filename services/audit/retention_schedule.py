@@ -6,10 +6,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from infra.audit.erasure import finish_unfinished
-from infra.audit.key_backups import expire_backups
 from infra.audit.ledger import Ledger
-from infra.audit.retention import prune
+from infra.audit.removal.erasure import finish_unfinished
+from infra.audit.removal.key_backups import expire_backups
+from infra.audit.removal.retention import prune
 from infra.clock import new_id
 from infra.database.traces import empty_write_ahead_log
 from infra.logs import get_logger

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import select
 
 from infra.audit.leaf import AI, Actor, Retrieved
-from infra.audit.lineage import Step
+from infra.audit.reading.lineage import Step
 from infra.audit.records import LoggedEvent
 from infra.audit.verify import Report
 from infra.database.batches import in_batches

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from infra.audit.bundle import BundleReport, verify_bundle
-from infra.audit.bundle_files import LARGEST_TEXT
+from infra.audit.bundles.bundle import BundleReport, verify_bundle
+from infra.audit.bundles.bundle_files import LARGEST_TEXT
 from infra.audit.checkpoint import NoteUnreadable
-from infra.audit.receipt import LARGEST_RECEIPT, ReceiptReport, verify_receipt
+from infra.audit.proofs.receipt import LARGEST_RECEIPT, ReceiptReport, verify_receipt
 from services.cli.terminal import answers, messages, plain, print_json
 
 if TYPE_CHECKING:
-    from infra.audit.bundle import Progress
+    from infra.audit.bundles.bundle import Progress
 
 _WIDTH: Final = 12
 """Characters of the longest name in the list of what a receipt covers."""

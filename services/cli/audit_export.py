@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from infra.audit.bundles.export import ExportPlan, plan_export, write_bundle
 from infra.audit.event_types import EventType, Stage
-from infra.audit.export import ExportPlan, plan_export, write_bundle
 from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.clock import new_id
 from infra.database import Database
@@ -18,7 +18,7 @@ from infra.stores import open_ledger
 from services.cli.terminal import answers, messages, plain, print_json
 
 if TYPE_CHECKING:
-    from infra.audit.export import Progress
+    from infra.audit.bundles.export import Progress
     from infra.audit.ledger import Ledger
     from infra.settings import Settings
 

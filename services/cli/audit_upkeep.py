@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from infra.audit.erasure import finish_unfinished
-from infra.audit.key_backups import expire_backups, restore_keys, save_keys
 from infra.audit.ledger import Ledger
-from infra.audit.retention import Pruned, prune
+from infra.audit.removal.erasure import finish_unfinished
+from infra.audit.removal.key_backups import expire_backups, restore_keys, save_keys
+from infra.audit.removal.retention import Pruned, prune
 from infra.clock import new_id
 from infra.database.traces import empty_write_ahead_log
 from infra.errors import Conflict, DatabaseBusy, NotFound

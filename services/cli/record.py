@@ -14,11 +14,11 @@ from sqlalchemy import URL, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.audit.checkpoint import NoteUnreadable, NoteUntrusted
-from infra.audit.cosigned import cosigned_head
 from infra.audit.ledger import Ledger
 from infra.audit.stored_log import StoredLog
 from infra.audit.verify import Finding, Report, Verdict, verdict_of
-from infra.audit.witnessed import require_cosignatures
+from infra.audit.witness.cosigned import cosigned_head
+from infra.audit.witness.witnessed import require_cosignatures
 from infra.database import Database
 from infra.database.tables import AuditCheckpoint
 from infra.errors import ConfigurationError, NotFound

@@ -41,7 +41,7 @@ def make_witness(
 
     A name is used once: a witness whose folder was lost is replaced by one with another name.
     """
-    from infra.audit.witness import WitnessFolder
+    from infra.audit.witness.witness import WitnessFolder
 
     typer.echo(str(WitnessFolder.create(folder, name).cosigner().key))
 
@@ -49,7 +49,7 @@ def make_witness(
 @witness.command("key")
 def print_key(folder: Folder) -> None:
     """Print the key that this witness's cosignatures are checked with."""
-    from infra.audit.witness import WitnessFolder
+    from infra.audit.witness.witness import WitnessFolder
 
     typer.echo(str(WitnessFolder(folder).cosigner().key))
 
@@ -60,7 +60,7 @@ def print_checkpoint(folder: Folder) -> None:
 
     With several logs, one after the other.
     """
-    from infra.audit.witness import WitnessFolder
+    from infra.audit.witness.witness import WitnessFolder
 
     for note in WitnessFolder(folder).read_notes().values():
         typer.echo(note, nl=False)
@@ -83,8 +83,8 @@ def serve_witness(
     import uvicorn
 
     from infra.audit.checkpoint import NoteUnreadable, VerifierKey
-    from infra.audit.witness import Witness, WitnessFolder
-    from infra.audit.witness_http import witness_app
+    from infra.audit.witness.http import witness_app
+    from infra.audit.witness.witness import Witness, WitnessFolder
     from infra.logs import configure_logs
 
     try:

@@ -20,11 +20,11 @@ from infra import accounts, conversations
 from infra.access import Principal, Role, scope_of
 from infra.audit import content as contents
 from infra.audit.content import ContentErased
-from infra.audit.erasure import ErasureWish, erase
 from infra.audit.event_types import EventType, Stage
-from infra.audit.key_backups import restore_keys, save_keys
 from infra.audit.leaf import Event
 from infra.audit.ledger import Ledger
+from infra.audit.removal.erasure import ErasureWish, erase
+from infra.audit.removal.key_backups import restore_keys, save_keys
 from infra.conversations import KeptTurn, add_turns, create_conversation
 from infra.database import Database
 from infra.database.tables import Conversation, Feedback, SubjectKey

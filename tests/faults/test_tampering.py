@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.audit.bundle import verify_bundle
+from infra.audit.bundles.bundle import verify_bundle
+from infra.audit.bundles.tiles import TILE_WIDTH, decode_entries, encode_entries
 from infra.audit.merkle import HASH_BYTES, leaf_hash
-from infra.audit.tiles import TILE_WIDTH, decode_entries, encode_entries
 from infra.audit.verify import Verdict
 from tests.made_record import export, fill, made_ledger
 

@@ -13,10 +13,10 @@ import httpx2
 import pytest
 from api_world import QUESTION, World, error_of, question
 
-from infra.audit.bundle import verify_bundle
+from infra.audit.bundles.bundle import verify_bundle
 from infra.audit.checkpoint import VerifierKey, read_checkpoint, verify_checkpoint
-from infra.audit.receipt import verify_receipt
-from infra.audit.tlog_proof import ConsistencyProof
+from infra.audit.proofs.receipt import verify_receipt
+from infra.audit.proofs.tlog_proof import ConsistencyProof
 from infra.audit.verify import Verdict
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from infra.access import Principal, Role
-from infra.audit.filters import EventFilter
 from infra.audit.ledger import Ledger
-from infra.audit.lookup import StoredLookups, surplus
-from infra.audit.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
+from infra.audit.reading.filters import EventFilter
+from infra.audit.reading.lookup import StoredLookups, surplus
+from infra.audit.reading.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
 from infra.database import Database
 from infra.database.migrate import upgrade
 from infra.keys import MasterKey

@@ -13,13 +13,13 @@ from sqlalchemy import delete, func, select, text
 
 from infra.access import Principal, Role
 from infra.audit.content import ContentErased
-from infra.audit.erasure import ErasureWish, erase
 from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import LegalHoldStands, lift_hold, place_hold, standing_holds
-from infra.audit.key_backups import Restored, restore_keys, save_keys
 from infra.audit.leaf import Event
 from infra.audit.ledger import Ledger
-from infra.audit.retention import DAY_MS, prune
+from infra.audit.removal.erasure import ErasureWish, erase
+from infra.audit.removal.holds import LegalHoldStands, lift_hold, place_hold, standing_holds
+from infra.audit.removal.key_backups import Restored, restore_keys, save_keys
+from infra.audit.removal.retention import DAY_MS, prune
 from infra.audit.stored_log import SEGMENT
 from infra.clock import now_ms
 from infra.database import Database

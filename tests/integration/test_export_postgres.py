@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from infra.audit.bundle import verify_bundle
-from infra.audit.export import plan_export, write_bundle
+from infra.audit.bundles.bundle import verify_bundle
+from infra.audit.bundles.export import plan_export, write_bundle
 from infra.audit.ledger import Ledger
-from infra.audit.receipts import AnswerRecords
+from infra.audit.proofs.receipts import AnswerRecords
 from infra.database import Database
 from infra.database.tables import Base
 from infra.keys import MasterKey
@@ -38,7 +38,7 @@ def test_a_bundle_and_a_receipt_verify(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With thinned checkpoints, with a part, with days, and while more is recorded."""
-    monkeypatch.setattr("infra.audit.export.MOST_CHECKPOINTS", 3)
+    monkeypatch.setattr("infra.audit.bundles.export.MOST_CHECKPOINTS", 3)
     fill(ledger, 320, seal_every=40)
     with ledger.database.read() as session:
         plan = plan_export(session, "2000-01-01", None)

@@ -13,10 +13,10 @@ import pytest
 from sqlalchemy import text
 
 from infra.audit.event_types import EventType, Stage
-from infra.audit.forwarding import FORWARDING_LOCK, Forwarding
+from infra.audit.forwarding.forwarding import FORWARDING_LOCK, Forwarding
+from infra.audit.forwarding.syslog import SyslogReceiver
 from infra.audit.leaf import SYSTEM, Event
 from infra.audit.ledger import Ledger
-from infra.audit.syslog import SyslogReceiver
 from infra.clock import new_id
 from infra.database import Database
 from infra.database.tables import Base

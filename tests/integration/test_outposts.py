@@ -16,9 +16,9 @@ import httpx2
 import pytest
 
 from infra.audit.checkpoint import Signer
-from infra.audit.cosignature import verify_cosignature
-from infra.audit.cosigned import cosigned_head
-from infra.audit.witness import WitnessFolder
+from infra.audit.witness.cosignature import verify_cosignature
+from infra.audit.witness.cosigned import cosigned_head
+from infra.audit.witness.witness import WitnessFolder
 from infra.database import Database
 from infra.keys import MasterKey
 from infra.stores import LEDGER_ORIGIN

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra.audit.cosignature import Cosigner
 from infra.audit.ledger import Ledger
+from infra.audit.witness.cosignature import Cosigner
 from infra.database import Database
 from infra.database.tables import Base
 from infra.errors import ConfigurationError

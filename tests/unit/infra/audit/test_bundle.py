@@ -16,18 +16,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import delete, insert, text, update
 
-from infra.audit.bundle import verify_bundle
+from infra.audit.bundles.bundle import verify_bundle
+from infra.audit.bundles.export import MOST_CHECKPOINTS, plan_export, write_bundle
+from infra.audit.bundles.tiles import TileDamaged, decode_entries
 from infra.audit.checkpoint import Signer, read_checkpoint
-from infra.audit.cosignature import Cosigner
-from infra.audit.export import MOST_CHECKPOINTS, plan_export, write_bundle
+from infra.audit.forwarding.ocsf import ocsf_event
 from infra.audit.leaf import parse
 from infra.audit.ledger import Ledger
-from infra.audit.ocsf import ocsf_event
+from infra.audit.proofs.tlog_proof import ConsistencyProof, InclusionProof
 from infra.audit.records import LedgerDamaged
 from infra.audit.stored_log import MINIMUM
-from infra.audit.tiles import TileDamaged, decode_entries
-from infra.audit.tlog_proof import ConsistencyProof, InclusionProof
 from infra.audit.verify import Verdict
+from infra.audit.witness.cosignature import Cosigner
 from infra.clock import now_ms
 from infra.database.tables import (
     AuditCheckpoint,
@@ -195,7 +195,7 @@ def test_nothing_is_exported_before_the_first_record(tmp_path: Path) -> None:
 
 def test_many_checkpoints_are_thinned_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bundle carries a bounded number of earlier checkpoints, spread over the log."""
-    monkeypatch.setattr("infra.audit.export.MOST_CHECKPOINTS", 5)
+    monkeypatch.setattr("infra.audit.bundles.export.MOST_CHECKPOINTS", 5)
     with made_ledger(tmp_path / "l.sqlite3") as ledger:
         fill(ledger, 69, seal_every=3)
         out = export(ledger, tmp_path / "out")
@@ -445,7 +445,7 @@ def test_a_made_up_size_is_no_endless_walk(bundle: Path, ledger: Ledger) -> None
 def test_a_bundle_is_checked_without_the_server() -> None:
     """Importing the checks loads no database, no settings and no web framework."""
     code = (
-        "import sys, infra.audit.bundle, infra.audit.receipt, services.cli.audit_checks; "
+        "import sys, infra.audit.bundles.bundle, infra.audit.proofs.receipt, services.cli.audit_checks; "
         "print([name for name in ('sqlalchemy', 'pydantic_settings', 'fastapi', 'infra.settings', "
         "'infra.database') if name in sys.modules])"
     )

@@ -20,7 +20,7 @@ from infra.audit.checkpoint import (
     sign_checkpoint,
     verify_checkpoint,
 )
-from infra.audit.cosignature import Cosigner, WitnessKey, cosignature_lines, verify_cosignature
+from infra.audit.witness.cosignature import Cosigner, WitnessKey, cosignature_lines, verify_cosignature
 
 LOG = Signer("log.example/test", bytes(32))
 WITNESS = Cosigner("witness.example/w1", bytes(range(32)))

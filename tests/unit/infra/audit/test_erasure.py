@@ -17,7 +17,10 @@ from infra import accounts
 from infra.access import EVERYONE, Principal, Role, scope_of
 from infra.audit import content as contents
 from infra.audit.content import ContentErased
-from infra.audit.erasure import (
+from infra.audit.event_types import EventType, Stage
+from infra.audit.leaf import Event
+from infra.audit.ledger import Ledger
+from infra.audit.removal.erasure import (
     ErasureWish,
     begin_erasure,
     erase,
@@ -26,10 +29,7 @@ from infra.audit.erasure import (
     finish_unfinished,
     list_erasures,
 )
-from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import LegalHoldStands, lift_hold, place_hold
-from infra.audit.leaf import Event
-from infra.audit.ledger import Ledger
+from infra.audit.removal.holds import LegalHoldStands, lift_hold, place_hold
 from infra.audit.verify import Verdict
 from infra.conversations import KeptTurn, add_turns, create_conversation, share_conversation
 from infra.database import Database
@@ -184,7 +184,7 @@ def test_more_contents_than_one_transaction_deletes(
     ledger: Ledger, database: Database, event: MakeEvent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The sealed bytes go in small transactions, until none is left."""
-    monkeypatch.setattr("infra.audit.erasure.BATCH", 3)
+    monkeypatch.setattr("infra.audit.removal.erasure.BATCH", 3)
     for _ in range(7):
         ledger.record(event(), QUESTION)
     made = erase(ledger, ALICE_WISH, by=ADMIN, corr="r")

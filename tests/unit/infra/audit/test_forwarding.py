@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from infra.audit.event_types import EventType
-from infra.audit.forwarding import MARK, Forwarding
+from infra.audit.forwarding.forwarding import MARK, Forwarding
+from infra.audit.forwarding.syslog import ReceiverLost, SyslogReceiver, framed, syslog_message
 from infra.audit.leaf import Event
 from infra.audit.ledger import Ledger
 from infra.audit.records import LoggedEvent
-from infra.audit.syslog import ReceiverLost, SyslogReceiver, framed, syslog_message
 from infra.database.tables import AuditMark
 from infra.errors import AddressRefused, ConfigurationError
 from tests.directory_servers import Authority, Certificate
@@ -232,8 +232,8 @@ def _die(_index: int) -> None:
 
 def test_more_than_one_read_goes_over_one_connection(ledger, event, receiver, run, file, monkeypatch):
     """A long backlog is read in pieces, and sent in order."""
-    monkeypatch.setattr("infra.audit.forwarding.READ_AT_ONCE", 7)
-    monkeypatch.setattr("infra.audit.forwarding.WINDOW", 20)
+    monkeypatch.setattr("infra.audit.forwarding.forwarding.READ_AT_ONCE", 7)
+    monkeypatch.setattr("infra.audit.forwarding.forwarding.WINDOW", 20)
     total = write(ledger, event, 50)
     with run():
         forwarding = Forwarding(ledger, receiver)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from infra.audit.holds import (
+from infra.audit.removal.holds import (
     LegalHoldStands,
     lift_hold,
     list_holds,

@@ -10,11 +10,13 @@ import pytest
 from sqlalchemy import delete, func, insert, select, update
 
 from infra.access import Principal, Role
-from infra.audit import key_backups
 from infra.audit.content import ContentErased
-from infra.audit.erasure import ErasureWish, erase
 from infra.audit.event_types import EventType
-from infra.audit.key_backups import (
+from infra.audit.leaf import Event
+from infra.audit.ledger import Ledger
+from infra.audit.removal import key_backups
+from infra.audit.removal.erasure import ErasureWish, erase
+from infra.audit.removal.key_backups import (
     BackupExpired,
     BackupUnreadable,
     Restored,
@@ -22,8 +24,6 @@ from infra.audit.key_backups import (
     restore_keys,
     save_keys,
 )
-from infra.audit.leaf import Event
-from infra.audit.ledger import Ledger
 from infra.clock import now_ms
 from infra.database import Database
 from infra.database.tables import AccessEpoch, Erasure, KeyBackup, SubjectKey, User

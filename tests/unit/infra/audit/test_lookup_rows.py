@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, update
 from infra.audit.event_types import EventType
 from infra.audit.leaf import Event, Leaf, Resource, Retrieved
 from infra.audit.ledger import Ledger
-from infra.audit.lookup import StoredLookups, differs, lookup_row, passage_rows, surplus
+from infra.audit.reading.lookup import StoredLookups, differs, lookup_row, passage_rows, surplus
 from infra.database import Database
 from infra.database.tables import AuditLookup, AuditPassage
 

@@ -9,6 +9,8 @@ import pytest
 from ocsf.v1_7_0 import events as schema
 
 from infra.audit.event_types import EventType, Stage
+from infra.audit.forwarding.ocsf import LOG_NAME, ocsf_event
+from infra.audit.forwarding.ocsf_classes import BECOMES
 from infra.audit.leaf import (
     AI,
     ANONYMOUS,
@@ -23,8 +25,6 @@ from infra.audit.leaf import (
     ToolUse,
     canonical,
 )
-from infra.audit.ocsf import LOG_NAME, ocsf_event
-from infra.audit.ocsf_classes import BECOMES
 
 # What https://schema.ocsf.io/1.8.0 calls "required" in each class, and its "at least one of" constraints.
 # The attributes of the base event come first; they belong to every class.

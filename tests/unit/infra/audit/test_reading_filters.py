@@ -13,10 +13,10 @@ from sqlalchemy import insert, text, update
 from sqlalchemy.orm import Session
 
 from infra.access import Principal, Role
-from infra.audit.filters import Direction, EventFilter, Place, find_page
 from infra.audit.ledger import Ledger
-from infra.audit.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
-from infra.audit.scan import Range, scan
+from infra.audit.reading.filters import Direction, EventFilter, Place, find_page
+from infra.audit.reading.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
+from infra.audit.reading.scan import Range, scan
 from infra.database import Database
 from infra.database.tables import AuditInbox, AuditLeaf, AuditLookup, Base
 from infra.keys import MasterKey
@@ -141,7 +141,7 @@ def test_a_record_that_cannot_be_read_is_listed(log: Log, wanted: EventFilter) -
 
 def test_a_scan_looks_at_no_more_than_its_budget(still: Log) -> None:
     """A condition that nothing meets ends after so many candidates, and the next scan goes on there."""
-    from infra.audit.filters import _by
+    from infra.audit.reading.filters import _by
 
     never = AuditLookup.outcome == "never happened"
     with still.database.read() as session:

@@ -9,11 +9,11 @@ import pytest
 
 from infra.access import Principal
 from infra.audit.event_types import EventType, Stage
-from infra.audit.filters import Page
 from infra.audit.leaf import AI, Event, Resource, Retrieved, Tokens
 from infra.audit.ledger import Ledger
-from infra.audit.lineage import lineage_of
-from infra.audit.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
+from infra.audit.reading.filters import Page
+from infra.audit.reading.lineage import lineage_of
+from infra.audit.reading.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
 from infra.database import Database
 from infra.database.tables import Document
 from infra.errors import NotFound

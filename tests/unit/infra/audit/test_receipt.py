@@ -14,9 +14,9 @@ from infra.audit.checkpoint import Signer
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Event, Resource
 from infra.audit.ledger import Ledger
-from infra.audit.receipt import verify_receipt
-from infra.audit.receipts import AnswerRecords
-from infra.audit.tlog_proof import InclusionProof
+from infra.audit.proofs.receipt import verify_receipt
+from infra.audit.proofs.receipts import AnswerRecords
+from infra.audit.proofs.tlog_proof import InclusionProof
 from infra.audit.verify import Verdict
 from infra.errors import NotFound
 from tests.made_record import ASKER, fill, made_ledger

@@ -10,17 +10,17 @@ import pytest
 from sqlalchemy import delete, func, insert, select, update
 
 from infra.access import Principal
-from infra.audit import retention
 from infra.audit.checkpoint import VerifierKey, verify_checkpoint
 from infra.audit.content import ContentErased
 from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import hold_resource, lift_hold, place_hold
 from infra.audit.leaf import SYSTEM, Event, Retrieved
 from infra.audit.ledger import Ledger
 from infra.audit.merkle import CompactRange, leaf_hash, node_count, verify_inclusion
-from infra.audit.removals import recorded_removals
-from infra.audit.retention import DAY_MS, prune, prune_records
-from infra.audit.retention_classes import RetentionClass, class_of
+from infra.audit.removal import retention
+from infra.audit.removal.holds import hold_resource, lift_hold, place_hold
+from infra.audit.removal.removals import recorded_removals
+from infra.audit.removal.retention import DAY_MS, prune, prune_records
+from infra.audit.removal.retention_classes import RetentionClass, class_of
 from infra.audit.stored_log import SEGMENT, RecordsPruned, minimum_index, stored_nodes
 from infra.audit.verify import Verdict
 from infra.clock import now_ms

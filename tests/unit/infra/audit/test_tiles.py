@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
 from infra.audit import merkle
-from infra.audit.tiles import (
+from infra.audit.bundles.tiles import (
     TILE_HEIGHT,
     TILE_WIDTH,
     Cut,

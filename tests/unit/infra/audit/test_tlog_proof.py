@@ -18,7 +18,13 @@ from infra.audit.checkpoint import (
     read_checkpoint,
     sign_checkpoint,
 )
-from infra.audit.tlog_proof import ConsistencyProof, InclusionProof, ProofWrong, read_hashes, write_hashes
+from infra.audit.proofs.tlog_proof import (
+    ConsistencyProof,
+    InclusionProof,
+    ProofWrong,
+    read_hashes,
+    write_hashes,
+)
 
 SIGNER = Signer("log.example/proof", b"\x05" * 32)
 KEY = SIGNER.verifier_key

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from infra.audit.checkpoint import Checkpoint, Signer, sign_checkpoint
-from infra.audit.cosignature import verify_cosignature
 from infra.audit.merkle import CompactRange, consistency_proof, leaf_hash
-from infra.audit.witness import (
+from infra.audit.witness.cosignature import verify_cosignature
+from infra.audit.witness.http import witness_app
+from infra.audit.witness.witness import (
     EVIDENCE_FOLDER,
     LARGEST_REQUEST,
     MOST_EVIDENCE,
@@ -26,7 +27,6 @@ from infra.audit.witness import (
     Witness,
     WitnessFolder,
 )
-from infra.audit.witness_http import witness_app
 from infra.errors import ConfigurationError, Conflict
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -306,7 +306,7 @@ def test_a_folder_without_a_witness_is_told_so(tmp_path):
 def test_it_runs_without_the_server_s_parts():
     """The command's modules bring in no database, no settings and no part of the server."""
     program = (
-        "import sys, services.cli.witness, infra.audit.witness, infra.audit.witness_http; "
+        "import sys, services.cli.witness, infra.audit.witness.witness, infra.audit.witness.http; "
         "print([name for name in sys.modules if name.startswith("
         "('infra.database', 'infra.settings', 'sqlalchemy', 'pydantic_settings', 'services.app', 'agents'))])"
     )

@@ -18,16 +18,16 @@ from pydantic import ValidationError
 
 from infra.access import Principal
 from infra.audit.checkpoint import Signer, VerifierKey, read_checkpoint, verify_checkpoint
-from infra.audit.cosignature import Cosigner, verify_cosignature
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Event, Resource
 from infra.audit.ledger import Ledger
 from infra.audit.verify import Finding, Verdict
-from infra.audit.witness import EVIDENCE_FOLDER, Witness, WitnessFolder
-from infra.audit.witness_address import WitnessAddress
-from infra.audit.witness_http import witness_app
-from infra.audit.witnessed import require_cosignatures
-from infra.audit.witnessing import WitnessConversation, Witnessing
+from infra.audit.witness.address import WitnessAddress
+from infra.audit.witness.cosignature import Cosigner, verify_cosignature
+from infra.audit.witness.http import witness_app
+from infra.audit.witness.witness import EVIDENCE_FOLDER, Witness, WitnessFolder
+from infra.audit.witness.witnessed import require_cosignatures
+from infra.audit.witness.witnessing import WitnessConversation, Witnessing
 from infra.database import Database
 from infra.database.tables import Base
 from infra.errors import ConfigurationError

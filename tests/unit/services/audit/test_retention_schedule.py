@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import func, select, update
 
 from infra.access import Principal, Role
-from infra.audit.erasure import ErasureWish, begin_erasure
 from infra.audit.event_types import EventType, Stage
-from infra.audit.key_backups import save_keys
 from infra.audit.leaf import Event
 from infra.audit.ledger import Ledger
+from infra.audit.removal.erasure import ErasureWish, begin_erasure
+from infra.audit.removal.key_backups import save_keys
 from infra.clock import now_ms
 from infra.database.tables import AuditContent, KeyBackup, User
 from infra.keys import MasterKey
@@ -88,7 +88,7 @@ def test_at_night_it_prunes_once(opened: tuple[Ledger, MasterKey], monkeypatch: 
     """In its hour, by the days that are set; a second look in the same night does nothing more."""
     ledger, _ = opened
     later, calls = now_ms() + 2 * DAY_MS, []
-    monkeypatch.setattr("infra.audit.retention.now_ms", lambda: later)
+    monkeypatch.setattr("infra.audit.removal.retention.now_ms", lambda: later)
     prune = retention_schedule.prune
 
     def counted(*of: Any, **named: Any) -> Any:

@@ -12,10 +12,10 @@ from sqlalchemy import update
 from typer.testing import CliRunner, Result
 
 from infra.audit.checkpoint import VerifierKey
-from infra.audit.cosignature import Cosigner
 from infra.audit.event_types import EventType
 from infra.audit.ledger import Ledger
-from infra.audit.receipts import AnswerRecords
+from infra.audit.proofs.receipts import AnswerRecords
+from infra.audit.witness.cosignature import Cosigner
 from infra.database.tables import AuditLeaf
 from infra.settings import Settings
 from infra.stores import open_database, open_ledger

@@ -60,7 +60,7 @@ def test_prune_takes_what_is_old(
     prune_record(settings, as_json=True)
     assert json.loads(capsys.readouterr().out)["contents"] == {"searches": 0}
     later = now_ms() + 2 * DAY_MS
-    monkeypatch.setattr("infra.audit.retention.now_ms", lambda: later)
+    monkeypatch.setattr("infra.audit.removal.retention.now_ms", lambda: later)
     prune_record(settings, as_json=True)
     assert json.loads(capsys.readouterr().out)["contents"] == {"searches": 1}
     with pytest.raises(ContentErased):

@@ -21,10 +21,10 @@ from infra import accounts
 from infra.access import Principal
 from infra.audit import content as contents
 from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import checked_reason, forget_holds, refuse_while_held, take_turns
 from infra.audit.leaf import Event, Resource
 from infra.audit.ledger import Ledger
 from infra.audit.records import readable
+from infra.audit.removal.holds import checked_reason, forget_holds, refuse_while_held, take_turns
 from infra.clock import new_id, now_ms
 from infra.conversations import delete_conversations_of
 from infra.database import Database

@@ -14,8 +14,8 @@ from typing import Final
 from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select, union
 from sqlalchemy.orm import Session
 
+from infra.audit.reading.scan import Candidates, Range, newest_index, scan
 from infra.audit.records import LoggedEvent, readable
-from infra.audit.scan import Candidates, Range, newest_index, scan
 from infra.database.tables import AuditLeaf, AuditLookup, AuditPassage, DocumentVersion
 
 LAST_TIME: Final = 2**53 - 1

@@ -17,16 +17,16 @@ from typing import Final, Literal
 import httpx2
 
 from infra.audit.checkpoint import LARGEST_NOTE, NoteUnreadable, NoteUntrusted, read_checkpoint
-from infra.audit.cosignature import WitnessKey, cosignature_lines, verify_cosignature
-from infra.audit.cosignature_store import cosigned_size, store_cosignature
 from infra.audit.event_types import EventType
 from infra.audit.leaf import Resource
 from infra.audit.ledger import Ledger
 from infra.audit.merkle import consistency_proof
+from infra.audit.proofs.tlog_proof import ConsistencyProof
 from infra.audit.state_record import StateRecord
 from infra.audit.stored_log import latest_note, stored_nodes
-from infra.audit.tlog_proof import ConsistencyProof
-from infra.audit.witness_address import WitnessAddress
+from infra.audit.witness.address import WitnessAddress
+from infra.audit.witness.cosignature import WitnessKey, cosignature_lines, verify_cosignature
+from infra.audit.witness.cosignature_store import cosigned_size, store_cosignature
 from infra.errors import AddressRefused, ConfigurationError
 from infra.logs import get_logger
 from infra.network import check_private_url, private_sync_client

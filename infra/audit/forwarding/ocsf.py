@@ -12,8 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from infra.audit.event_types import EventType, Stage
-from infra.audit.leaf import AI, Actor, Leaf, Resource
-from infra.audit.ocsf_classes import (
+from infra.audit.forwarding.ocsf_classes import (
     ACCOUNT,
     API,
     AUTHENTICATION,
@@ -24,6 +23,7 @@ from infra.audit.ocsf_classes import (
     LIFECYCLE,
     Becomes,
 )
+from infra.audit.leaf import AI, Actor, Leaf, Resource
 
 SCHEMA_VERSION: Final = "1.8.0"
 PRODUCT: Final = {"name": "Strongroom", "vendor_name": "Strongroom"}

@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from infra.audit.witness import LARGEST_REQUEST, Refusal, Witness
+from infra.audit.witness.witness import LARGEST_REQUEST, Refusal, Witness
 from infra.logs import get_logger
 
 READ_TIMEOUT_S: Final = 10.0

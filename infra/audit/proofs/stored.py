@@ -9,11 +9,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra.audit.checkpoint import read_checkpoint
-from infra.audit.cosigned import cosigned
 from infra.audit.merkle import consistency_proof, inclusion_proof, leaf_hash
-from infra.audit.reading import find
+from infra.audit.proofs.tlog_proof import ConsistencyProof, InclusionProof
+from infra.audit.reading.reader import find
 from infra.audit.stored_log import latest_note, stored_nodes
-from infra.audit.tlog_proof import ConsistencyProof, InclusionProof
+from infra.audit.witness.cosigned import cosigned
 from infra.database import Database
 from infra.database.tables import AuditCheckpoint
 from infra.errors import InvalidInput

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from infra.audit.event_types import EventType
 from infra.audit.leaf import Leaf, Resource
 from infra.audit.records import readable
-from infra.audit.retention_classes import RetentionClass, class_of
+from infra.audit.removal.retention_classes import RetentionClass, class_of
 from infra.database.tables import AuditInbox, AuditLeaf, AuditLookup
 
 TELLING: Final = (

@@ -14,9 +14,18 @@ from sqlalchemy import ColumnElement, Select, Subquery, and_, case, func, select
 from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType
-from infra.audit.filters import Page, Place, any_of, paged, passages_of, range_from, read_leaves, versions_of
+from infra.audit.reading.filters import (
+    Page,
+    Place,
+    any_of,
+    paged,
+    passages_of,
+    range_from,
+    read_leaves,
+    versions_of,
+)
+from infra.audit.reading.scan import Candidates, Range, scan
 from infra.audit.records import LoggedEvent
-from infra.audit.scan import Candidates, Range, scan
 from infra.database.batches import in_batches
 from infra.database.tables import AuditLeaf, AuditLookup, AuditPassage, Document
 from infra.errors import NotFound

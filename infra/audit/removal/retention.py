@@ -19,11 +19,11 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import Standing, standing_holds, take_turns
 from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.audit.ledger import Ledger
-from infra.audit.removals import pruned_contents
-from infra.audit.retention_classes import RetentionClass, class_of
+from infra.audit.removal.holds import Standing, standing_holds, take_turns
+from infra.audit.removal.removals import pruned_contents
+from infra.audit.removal.retention_classes import RetentionClass, class_of
 from infra.audit.stored_log import MINIMUM, SEGMENT, minimum_index
 from infra.clock import now_ms
 from infra.database.tables import (

@@ -18,11 +18,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType
+from infra.audit.forwarding.syslog import ReceiverLost, SyslogReceiver, syslog_message
 from infra.audit.leaf import Resource
 from infra.audit.ledger import Ledger
 from infra.audit.records import LoggedEvent
 from infra.audit.state_record import StateRecord
-from infra.audit.syslog import ReceiverLost, SyslogReceiver, syslog_message
 from infra.database.tables import AuditMark
 from infra.errors import AddressRefused
 from infra.logs import get_logger

@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra.audit.bundle_files import BundleFolder, missing
-from infra.audit.checkpoint import (
-    Checkpoint,
-    NoteUnreadable,
-    NoteUntrusted,
-    VerifierKey,
-    verify_checkpoint,
-)
-from infra.audit.leaf import LeafInvalid, LeafTooLarge, parse
-from infra.audit.manifest import (
+from infra.audit.bundles.bundle_files import BundleFolder, missing
+from infra.audit.bundles.manifest import (
     CHECKPOINT,
     CHECKPOINTS,
     KEY,
@@ -36,8 +28,7 @@ from infra.audit.manifest import (
     inclusion_path,
     read_manifest,
 )
-from infra.audit.merkle import HASH_BYTES, leaf_hash
-from infra.audit.tiles import (
+from infra.audit.bundles.tiles import (
     LARGEST_ENTRIES,
     TILE_WIDTH,
     TileDamaged,
@@ -45,9 +36,18 @@ from infra.audit.tiles import (
     decode_entries,
     entries_path,
 )
-from infra.audit.tlog_proof import ConsistencyProof, InclusionProof, ProofWrong, read_hashes
+from infra.audit.checkpoint import (
+    Checkpoint,
+    NoteUnreadable,
+    NoteUntrusted,
+    VerifierKey,
+    verify_checkpoint,
+)
+from infra.audit.leaf import LeafInvalid, LeafTooLarge, parse
+from infra.audit.merkle import HASH_BYTES, leaf_hash
+from infra.audit.proofs.tlog_proof import ConsistencyProof, InclusionProof, ProofWrong, read_hashes
 from infra.audit.verify import Finding, Verdict, verdict_of
-from infra.audit.witnessed import require_cosignatures
+from infra.audit.witness.witnessed import require_cosignatures
 
 Progress = Callable[[int, int], None]
 """Told how many records of how many were looked at."""

@@ -15,12 +15,12 @@ from typing import Any, Final
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from infra.audit.erasure import certified_subjects
 from infra.audit.event_types import EventType, Stage
-from infra.audit.holds import take_turns
 from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.audit.ledger import Ledger
-from infra.audit.removals import recorded_removals
+from infra.audit.removal.erasure import certified_subjects
+from infra.audit.removal.holds import take_turns
+from infra.audit.removal.removals import recorded_removals
 from infra.clock import new_id, now_ms
 from infra.database.tables import KeyBackup, SubjectKey
 from infra.errors import InvalidInput, NotFound

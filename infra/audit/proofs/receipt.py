@@ -21,7 +21,7 @@ from infra.audit.checkpoint import (
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import AI, Leaf, LeafInvalid, LeafTooLarge, parse
 from infra.audit.merkle import leaf_hash
-from infra.audit.tlog_proof import InclusionProof, ProofWrong
+from infra.audit.proofs.tlog_proof import InclusionProof, ProofWrong
 from infra.audit.verify import Finding, Verdict, verdict_of
 
 FORMAT: Final = "strongroom-receipt/1"

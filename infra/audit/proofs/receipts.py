@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra.audit.cosigned import cosigned
 from infra.audit.leaf import Leaf
-from infra.audit.proofs import prove_inclusion
-from infra.audit.receipt import is_end, is_part, write_receipt
+from infra.audit.proofs.receipt import is_end, is_part, write_receipt
+from infra.audit.proofs.stored import prove_inclusion
 from infra.audit.records import readable
 from infra.audit.stored_log import latest_note
+from infra.audit.witness.cosigned import cosigned
 from infra.database.tables import AuditLeaf
 from infra.errors import NotFound
 

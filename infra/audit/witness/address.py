@@ -25,7 +25,7 @@ class WitnessAddress(BaseModel):
     @classmethod
     def _is_witness_key(cls, key: str) -> str:
         # Imported here, because settings are read by commands that need no cryptography.
-        from infra.audit.cosignature import WitnessKey
+        from infra.audit.witness.cosignature import WitnessKey
 
         try:
             return str(WitnessKey.parse(key))

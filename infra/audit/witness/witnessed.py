@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from infra.audit.checkpoint import NoteUntrusted, SignatureWrong
-from infra.audit.cosignature import verify_cosignature
 from infra.audit.verify import Finding, Verdict
+from infra.audit.witness.cosignature import verify_cosignature
 
 
 def require_cosignatures(note: str, witness_keys: Iterable[str]) -> None:

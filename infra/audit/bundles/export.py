@@ -19,10 +19,8 @@ from typing import BinaryIO, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from infra.audit.checkpoint import Signer, read_checkpoint
-from infra.audit.cosigned import cosigned, cosigned_head
-from infra.audit.export_range import find_range
-from infra.audit.manifest import (
+from infra.audit.bundles.export_range import find_range
+from infra.audit.bundles.manifest import (
     CHECKPOINT,
     CHECKPOINTS,
     KEY,
@@ -36,13 +34,15 @@ from infra.audit.manifest import (
     consistency_path,
     inclusion_path,
 )
+from infra.audit.bundles.tiles import TILE_HEIGHT, TILE_WIDTH, Cut, Tile, encode_entries, entries_path
+from infra.audit.checkpoint import Signer, read_checkpoint
+from infra.audit.forwarding.ocsf import ocsf_event
 from infra.audit.merkle import HASH_BYTES, consistency_proof
-from infra.audit.ocsf import ocsf_event
-from infra.audit.proofs import prove_inclusion
+from infra.audit.proofs.stored import prove_inclusion
+from infra.audit.proofs.tlog_proof import ConsistencyProof, write_hashes
 from infra.audit.records import LedgerDamaged, readable
 from infra.audit.stored_log import minimum_index, stored_nodes
-from infra.audit.tiles import TILE_HEIGHT, TILE_WIDTH, Cut, Tile, encode_entries, entries_path
-from infra.audit.tlog_proof import ConsistencyProof, write_hashes
+from infra.audit.witness.cosigned import cosigned, cosigned_head
 from infra.clock import new_id, now_ms
 from infra.database.tables import AuditCheckpoint, AuditLeaf, AuditNode
 from infra.errors import Conflict
@@ -75,8 +75,8 @@ class ExportPlan:
 def plan_export(session: Session, start: str | None = None, stop: str | None = None) -> ExportPlan:
     """Return what an export from `start` to `stop` holds: whole entry bundles of 256 records.
 
-    Both are inclusive; see `infra.audit.export_range`. Raises InvalidInput for a range that is nonsense or
-    holds no record, and Conflict while nothing has been sealed.
+    Both are inclusive; see `infra.audit.bundles.export_range`. Raises InvalidInput for a range that is
+    nonsense or holds no record, and Conflict while nothing has been sealed.
     """
     note = cosigned_head(session)
     if note is None:

@@ -10,8 +10,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType, Stage
-from infra.audit.filters import read_leaves
 from infra.audit.leaf import AI, Authz, Leaf, Retrieved
+from infra.audit.reading.filters import read_leaves
 from infra.audit.records import LoggedEvent
 from infra.database.tables import AuditLeaf, AuditLookup
 from infra.errors import NotFound

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Final
 from urllib.parse import urlsplit
 
-from infra.audit.ocsf import LOG_NAME, ocsf_event
+from infra.audit.forwarding.ocsf import LOG_NAME, ocsf_event
 from infra.audit.records import LoggedEvent
 from infra.errors import AddressRefused, ConfigurationError, StrongroomError
 from infra.network import address_class, check_private_url, literal_address

@@ -29,9 +29,9 @@ from infra.audit.checkpoint import (
     read_checkpoint,
     verify_checkpoint,
 )
-from infra.audit.cosignature import COSIGNATURE, Cosigner, from_base64
 from infra.audit.merkle import EMPTY_ROOT, verify_consistency
-from infra.audit.tlog_proof import ConsistencyProof
+from infra.audit.proofs.tlog_proof import ConsistencyProof
+from infra.audit.witness.cosignature import COSIGNATURE, Cosigner, from_base64
 from infra.errors import ConfigurationError, Conflict
 from infra.logs import get_logger
 

@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import rfc8785
 
+from infra.audit.bundles.tiles import Cut, TileDamaged, entries_path
 from infra.audit.checkpoint import NoteUnreadable, SignatureWrong, Signer, VerifierKey, open_note
-from infra.audit.tiles import Cut, TileDamaged, entries_path
 
 FORMAT: Final = "strongroom-bundle/1"
 CHECKPOINT: Final = "checkpoint"

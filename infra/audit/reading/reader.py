@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from infra.audit import content as contents
 from infra.audit.records import LoggedEvent, readable
-from infra.audit.removals import recorded_removals
+from infra.audit.removal.removals import recorded_removals
 from infra.audit.stored_log import SCAN_WINDOW
 from infra.database import Database
 from infra.database.tables import AuditContent, AuditInbox, AuditLeaf

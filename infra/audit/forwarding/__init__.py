@@ -1,0 +1,1 @@
+"""The record for a SIEM: OCSF events over syslog."""

@@ -1,0 +1,1 @@
+"""Proofs as others can check them: inclusion, consistency, receipts of answers."""

@@ -1,0 +1,1 @@
+"""Find records again: who, what, how far a document reached, how an answer came about."""

@@ -1,0 +1,1 @@
+"""What is taken away on purpose: erasure, retention, holds, and backups that expire."""

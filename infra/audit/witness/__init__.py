@@ -1,0 +1,1 @@
+"""Witnesses: what they are shown, what they sign, and the witness itself."""
