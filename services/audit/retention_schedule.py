@@ -56,7 +56,7 @@ class RetentionSchedule:
 
     def _prune(self) -> None:
         days = {str(name): count for name, count in self._settings.retention_days.items()}
-        done = prune(self._ledger, days, corr=new_id())
+        done = prune(self._ledger, days, corr=new_id(), is_forwarded=self._settings.syslog_url is not None)
         if done.records or any(done.contents.values()):
             # What was deleted lies in the log of SQLite until that is emptied.
             empty_write_ahead_log(self._ledger.database)

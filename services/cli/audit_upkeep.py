@@ -28,7 +28,7 @@ def prune_record(settings: Settings, *, as_json: bool) -> None:
     """Remove what the days in the settings say, end what is over, and print what went."""
     days = {str(name): count for name, count in settings.retention_days.items() if count}
     with _opened(settings) as (ledger, _):
-        done = prune(ledger, days, corr=new_id())
+        done = prune(ledger, days, corr=new_id(), is_forwarded=settings.syslog_url is not None)
         expired = expire_backups(ledger, corr=new_id())
         finish_unfinished(ledger.database)
         empty_write_ahead_log(ledger.database)

@@ -147,7 +147,7 @@ class Forwarding:
 
     def _cursor(self) -> int:
         with self._ledger.database.read() as session:
-            return _stored_cursor(session)
+            return next_to_forward(session)
 
     def _move(self, index: int) -> None:
         with self._ledger.database.write() as session:
@@ -166,7 +166,8 @@ class Forwarding:
             yield bool(connection.scalar(lock, {"lock": FORWARDING_LOCK}))
 
 
-def _stored_cursor(session: Session) -> int:
+def next_to_forward(session: Session) -> int:
+    """Return the first record that the receiver has not confirmed yet; 0 before the first."""
     mark = session.get(AuditMark, MARK)
     return mark.index if mark else 0
 

@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType, Stage
+from infra.audit.forwarding.forwarding import next_to_forward
 from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.audit.ledger import Ledger
 from infra.audit.removal.holds import Standing, standing_holds, take_turns
@@ -60,10 +61,18 @@ class Pruned:
     """Whether a legal hold kept records from being removed."""
 
 
-def prune(ledger: Ledger, days: Mapping[str, int], *, corr: str, at_ms: int | None = None) -> Pruned:
+def prune(
+    ledger: Ledger,
+    days: Mapping[str, int],
+    *,
+    corr: str,
+    at_ms: int | None = None,
+    is_forwarded: bool = False,
+) -> Pruned:
     """Remove what is older than its class's number of days; 0 or nothing keeps a class for ever.
 
-    `at_ms` is the moment that days are counted back from, by default now. Raises AuditUnavailable and the
+    `at_ms` is the moment that days are counted back from, by default now. With `is_forwarded`, records that
+    the SIEM has not received yet stay. Raises AuditUnavailable and the
     database's own errors; what was removed before stays removed, and is on the record.
     """
     now, done = now_ms() if at_ms is None else at_ms, Pruned()
@@ -72,7 +81,9 @@ def prune(ledger: Ledger, days: Mapping[str, int], *, corr: str, at_ms: int | No
             before = now - days[kind.value] * DAY_MS
             done.contents[kind.value] = prune_contents(ledger, kind, before, corr=corr)
     if days.get(RECORDS, 0) > 0:
-        done.records, done.is_held = prune_records(ledger, now - days[RECORDS] * DAY_MS, corr=corr)
+        done.records, done.is_held = prune_records(
+            ledger, now - days[RECORDS] * DAY_MS, corr=corr, is_forwarded=is_forwarded
+        )
     with ledger.database.read() as session:
         done.minimum = minimum_index(session)
     return done
@@ -155,7 +166,9 @@ def _delete_contents(session: Session, some: Sequence[_Content]) -> int:
 # --- records --------------------------------------------------------------------------------------
 
 
-def prune_records(ledger: Ledger, before_ms: int, *, corr: str) -> tuple[int, bool]:
+def prune_records(
+    ledger: Ledger, before_ms: int, *, corr: str, is_forwarded: bool = False
+) -> tuple[int, bool]:
     """Remove whole segments of records from before a time; returns how many, and whether a hold forbade it.
 
     Any hold that stands forbids it: a segment holds everybody's records.
@@ -163,6 +176,8 @@ def prune_records(ledger: Ledger, before_ms: int, *, corr: str) -> tuple[int, bo
     with ledger.database.read() as session:
         begin = first = minimum_index(session)
         target = _target(session, first, before_ms)
+        if is_forwarded:
+            target = min(target, next_to_forward(session) // SEGMENT * SEGMENT)
     while first < target:
         upto = min(first + PRUNED_AT_ONCE, target)
         with ledger.database.write() as session:

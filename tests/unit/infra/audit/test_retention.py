@@ -13,6 +13,7 @@ from infra.access import Principal
 from infra.audit.checkpoint import VerifierKey, verify_checkpoint
 from infra.audit.content import ContentErased
 from infra.audit.event_types import EventType, Stage
+from infra.audit.forwarding.forwarding import MARK
 from infra.audit.leaf import SYSTEM, Event, Retrieved
 from infra.audit.ledger import Ledger
 from infra.audit.merkle import CompactRange, leaf_hash, node_count, verify_inclusion
@@ -350,6 +351,15 @@ def test_only_what_is_old_goes(long_log: Ledger) -> None:
     with long_log.database.write() as session:
         session.execute(update(AuditLookup).where(AuditLookup.index == 300).values(time=in_days(5)))
     assert prune_records(long_log, in_days(1), corr="p") == (SEGMENT, False)
+
+
+def test_what_was_not_forwarded_yet_stays(long_log: Ledger, database: Database) -> None:
+    """A receiver that is away loses nothing to retention: only whole segments before its cursor go."""
+    assert prune_records(long_log, in_days(1), corr="p", is_forwarded=True) == (0, False)
+    with database.write() as session:
+        session.merge(AuditMark(name=MARK, index=SEGMENT + 3))
+    assert prune_records(long_log, in_days(1), corr="p", is_forwarded=True) == (SEGMENT, False)
+    assert long_log.verify().is_sound
 
 
 def test_any_hold_forbids_pruning_records(long_log: Ledger, bob: Principal) -> None:
