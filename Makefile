@@ -51,7 +51,7 @@ test-nightly: $(VENV)/.installed-dev ## requests made from the OpenAPI document 
 soak: $(VENV)/.installed-dev ## the long runs: 500 kills under streams, 10,000 tamperings, 1,000 erasures
 	@$(BIN)/pytest --kill-points 500 --timeout 3600 tests/faults/test_kill_answers.py
 	@$(BIN)/pytest --tamperings 10000 --timeout 3600 tests/faults/test_tampering.py
-	@$(BIN)/pytest --subjects 1000 tests/faults/test_erasure.py
+	@$(BIN)/pytest --subjects 1000 tests/faults/test_erased_subjects.py
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

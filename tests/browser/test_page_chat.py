@@ -92,7 +92,7 @@ def test_receipt_names_the_entry_in_the_record(auditor_page: Page, handbook: str
     receipt = page.get_by_role("dialog", name="Receipt of this answer")
     expect(receipt.locator("code").nth(1)).to_have_text(re.compile(r"^[0-9a-f]{64}$"))
     receipt.get_by_role("link", name="Show its events").click()
-    expect(page.get_by_text("Question asked")).to_be_visible()
+    expect(page.get_by_role("cell", name="Question asked answer.asked")).to_be_visible()
     expect(page.get_by_text("Only the events of one request")).to_be_visible()
 
 

@@ -259,8 +259,17 @@ _CONVERSATIONS: Final = (
         "GET /v1/answers/{answer_id}/receipt",
         "/v1/answers/{answer_id}/receipt",
         needs="answer_id",
-        # The record of every answer is an auditor's to check; a receipt holds no content.
+        # The record of every answer is an auditor's to check, ids included; it holds no name and no text.
         open_to=frozenset({Role.AUDITOR}),
+        may_tell=frozenset({"file id", "citation id"}),
+    ),
+    Interface(
+        "feedback",
+        "POST /v1/feedback",
+        lambda c: Ask("POST", "/v1/feedback", {"answer_id": c.answer_id, "verdict": "bad"}),
+        by_id=True,
+        control=None,
+        needs="answer_id",
     ),
 )
 

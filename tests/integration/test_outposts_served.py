@@ -96,17 +96,25 @@ def test_a_server_is_cosigned_and_forwarded_and_does_not_depend_on_it(
     with running(*witness, "--log", str(log_key)), running(*siem, str(certificate.key)):
         server.start()
         wait_until_ready_says(server, witnesses="reached", forwarding="reached")
+        wait_until_received(received, " server.start ")
     # Both are gone; what happens now stays waiting for them.
     httpx2.get(f"{server.url}/v1/files", timeout=10)
     wait_until_ready_says(server, witnesses="unreachable", forwarding="unreachable")
     server.stop()
     indices = [json.loads(line[line.index("{") :])["metadata"]["sequence"] for line in _lines(received)]
     assert list(dict.fromkeys(indices)) == list(range(len(set(indices))))
-    assert any(" server.start " in line for line in _lines(received))
     database = Database(f"sqlite:///{data_dir / 'strongroom.sqlite3'}")
     with database.read() as session:
         assert verify_cosignature(cosigned_head(session) or "", key) > 0
     database.close()
+
+
+def wait_until_received(received: Path, part: str) -> None:
+    """Wait until a message with this part has arrived."""
+    deadline = time.monotonic() + 30
+    while not any(part in line for line in _lines(received)):
+        assert time.monotonic() < deadline, f"no message with {part!r} arrived"
+        time.sleep(0.1)
 
 
 def _lines(received: Path) -> list[str]:
