@@ -7,17 +7,25 @@ until then.
 from __future__ import annotations
 
 import json
+import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
+
+from sqlalchemy import select
 
 from agents.events import Citation, Question, Status
 from agents.retrieve import Found
 from infra.access import POLICY, Principal
 from infra.audit.event_types import EventType, Stage
+from infra.audit.group_commit import fail_closed, unavailable
 from infra.audit.leaf import AI, Actor, Authz, Event, Resource, Retrieved, Tokens
 from infra.audit.ledger import Ledger
+from infra.audit.records import readable
+from infra.database.tables import AuditInbox, AuditLeaf
 from infra.documents import Passage
+from infra.errors import Conflict
 
 
 def as_recorded(passages: Sequence[Passage]) -> tuple[Retrieved, ...]:
@@ -35,7 +43,11 @@ def as_recorded(passages: Sequence[Passage]) -> tuple[Retrieved, ...]:
 
 
 class AnswerRecord:
-    """Writes the events of one answer: asked, retrieved, segments, generated, finished."""
+    """Writes the events of one answer: asked, retrieved, segments, generated, finished.
+
+    Several threads may hold one: a thread goes on writing when its reader has left and the answer was
+    cancelled. One event is written at a time, and none after the end.
+    """
 
     def __init__(self, ledger: Ledger, principal: Principal, answer_id: str) -> None:
         self._ledger = ledger
@@ -46,14 +58,19 @@ class AnswerRecord:
         self._call: AI | None = None
         self._begun = False
         self._ended = False
+        self._left = False
+        self._in_doubt = False
+        self._writing = threading.RLock()
 
     def asked(self, question: Question) -> None:
         """Record who asks what; the conversation that comes along is part of it."""
-        self._actor = self._ledger.identify(self._principal)
+        actor = self._ledger.identify(self._principal)
         turns = [{"role": turn.role, "text": turn.text} for turn in question.history]
         content = json.dumps({"question": question.text, "history": turns}, ensure_ascii=False)
-        self._write(EventType.ANSWER_ASKED, Stage.START, content=content)
-        self._begun = True
+        with self._writing:
+            self._refuse_after_the_end()
+            self._actor, self._begun = actor, True
+            self._write(EventType.ANSWER_ASKED, Stage.START, content=content)
 
     def retrieved(self, found: Found, citations: Sequence[Citation]) -> None:
         """Record which passages the answer may use, before a model sees them, and every quote from them.
@@ -61,48 +78,86 @@ class AnswerRecord:
         All quotes travel to the reader as citations, also those that the text does not show, so all of them
         are content of this record.
         """
-        self._passages = as_recorded(found.passages)
+        passages = as_recorded(found.passages)
         quotes = [{"n": c.n, "chunk": c.passage.id, "span": c.span, "quote": c.quote} for c in citations]
         content = json.dumps({"quotes": quotes}, ensure_ascii=False)
         authz = Authz(decision="allow", policy=POLICY, epoch=found.epoch)
-        self._write(
-            EventType.ANSWER_RETRIEVED, Stage.SEGMENT, ret=self._passages, authz=authz, content=content
-        )
+        with self._writing:
+            self._refuse_after_the_end()
+            self._passages = passages
+            self._write(EventType.ANSWER_RETRIEVED, Stage.SEGMENT, ret=passages, authz=authz, content=content)
 
     def segment(self, text: str) -> None:
         """Record a piece of the answer that is about to be released."""
-        self._write(EventType.ANSWER_SEGMENT, Stage.SEGMENT, content=text)
+        with self._writing:
+            self._refuse_after_the_end()
+            self._write(EventType.ANSWER_SEGMENT, Stage.SEGMENT, content=text)
 
     def calling(self, model: str, prompt: str, params: dict[str, str | int]) -> None:
         """Record the model call before it is made: which model, which prompt template, which parameters."""
         call = AI(model=model, prompt=prompt, params=params)
-        self._write(EventType.ANSWER_GENERATED, Stage.START, ai=call)
-        self._call = call
+        with self._writing:
+            self._refuse_after_the_end()
+            self._call = call
+            self._write(EventType.ANSWER_GENERATED, Stage.START, ai=call)
 
     def called(self, tokens: Tokens, outcome: str) -> None:
         """Record how the model call ended, and how much text it read and wrote."""
-        if self._call is not None:
-            ai = replace(self._call, tokens=tokens)
-            self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
-            self._call = None
+        with self._writing:
+            self._refuse_after_the_end()
+            if self._call is not None:
+                ai = replace(self._call, tokens=tokens)
+                self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
+                self._call = None
 
     def finished(self, status: Status, cited: Sequence[Citation]) -> dict[str, Any]:
         """Record how the answer ended and what it cites; returns the receipt."""
         chunks = {citation.passage.id for citation in cited}
-        used = tuple(replace(entry, cited=int(entry.chunk in chunks)) for entry in self._passages)
-        return self._end(status.value, used)
+        with self._writing:
+            self._refuse_after_the_end()
+            used = tuple(replace(entry, cited=int(entry.chunk in chunks)) for entry in self._passages)
+            return self._end(status.value, used)
 
     def interrupted(self, outcome: str) -> None:
         """Record that the answer stopped early: the reader left, or something failed.
 
         An answer whose beginning did not get onto the record has no end there either. Call it again when it
-        raises: it goes on where it was.
+        raises: it goes on where it was. Waits for a thread that is writing, and lets none write afterwards.
         """
-        if self._call is not None:
-            self._write(EventType.ANSWER_GENERATED, Stage.END, ai=self._call, outcome=outcome)
+        with self._writing:
+            self._left = True
+            if self._in_doubt:
+                self._find_out()
+            if self._call is not None:
+                self._write(EventType.ANSWER_GENERATED, Stage.END, ai=self._call, outcome=outcome)
+                self._call = None
+            if self._begun and not self._ended:
+                self._end(outcome, self._passages)
+
+    def _refuse_after_the_end(self) -> None:
+        if self._left or self._ended:
+            raise Conflict("This answer has ended.")
+
+    def _find_out(self) -> None:
+        """Learn from the record itself what stands there, after a write that was given up waiting for.
+
+        Such a write may still be committed. Records are written in turn, so once the ledger has taken
+        something later, it is decided. Raises AuditUnavailable until then.
+        """
+        if not self._ledger.healthy():
+            raise unavailable()
+        with fail_closed(), self._ledger.database.read() as session:
+            # A record moves from the inbox to the log, never back, and both are of one moment here.
+            waiting = session.scalars(select(AuditInbox.leaf)).all()
+            sealed = session.scalars(select(AuditLeaf.leaf).where(AuditLeaf.corr == self.answer_id)).all()
+        leaves = (readable(raw) for raw in (*waiting, *sealed))
+        stand = Counter((leaf.type, leaf.stage) for leaf in leaves if leaf and leaf.corr == self.answer_id)
+        self._begun = stand[EventType.ANSWER_ASKED.value, Stage.START] > 0
+        self._ended = stand[EventType.ANSWER_FINISHED.value, Stage.END] > 0
+        calls = EventType.ANSWER_GENERATED.value
+        if stand[calls, Stage.START] <= stand[calls, Stage.END]:
             self._call = None
-        if self._begun and not self._ended:
-            self._end(outcome, self._passages)
+        self._in_doubt = False
 
     def _end(self, outcome: str, used: tuple[Retrieved, ...]) -> dict[str, Any]:
         recorded = self._write(EventType.ANSWER_FINISHED, Stage.END, ret=used, outcome=outcome)
@@ -120,4 +175,8 @@ class AnswerRecord:
             res=Resource(type="answer", id=self.answer_id),
             **parts,
         )
-        return self._ledger.record(event, content=content.encode() if content is not None else None)
+        try:
+            return self._ledger.record(event, content=content.encode() if content is not None else None)
+        except Exception:
+            self._in_doubt = True
+            raise

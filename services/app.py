@@ -55,6 +55,7 @@ from services.mcp import endpoints as mcp_endpoints
 from services.model import ModelServer
 from services.outposts import Outposts
 from services.parts import Parts
+from services.replica import replica_name_held
 from services.requests import RequestFrame
 from services.scim import endpoints as scim_endpoints
 from services.search import endpoints as search_endpoints
@@ -122,8 +123,9 @@ def _lifespan(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         stores = await anyio.to_thread.run_sync(open_stores, settings)
         try:
-            async with _running(app, settings, stores, directories):
-                yield
+            with replica_name_held(stores.database, settings.replica):
+                async with _running(app, settings, stores, directories):
+                    yield
         finally:
             stores.close()
 

@@ -19,12 +19,18 @@ class Pulse:
     """Asks the ledger at a steady pace on a thread of its own. Before `start` it counts as beating."""
 
     def __init__(self) -> None:
-        self.is_beating = True
+        self._beats = True
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_beating(self) -> bool:
+        """Whether the ledger took the last record that it was asked for, and somebody still asks."""
+        return self._beats and (self._thread is None or self._thread.is_alive())
+
     def start(self, ledger: Ledger) -> None:
         """Begin to ask."""
+        self._stopping.clear()
         self._thread = threading.Thread(target=self._loop, args=(ledger,), name="pulse", daemon=True)
         self._thread.start()
 
@@ -35,12 +41,21 @@ class Pulse:
             self._thread.join()
 
     def _loop(self, ledger: Ledger) -> None:
-        while not self._stopping.wait(PERIOD_S if self.is_beating else RETRY_S):
-            self._note(ledger.healthy())
+        while not self._stopping.wait(PERIOD_S if self._beats else RETRY_S):
+            self._note(_answers(ledger))
 
     def _note(self, is_beating: bool) -> None:
-        if is_beating and not self.is_beating:
+        if is_beating and not self._beats:
             _log.info("ledger.found")
-        elif self.is_beating and not is_beating:
+        elif self._beats and not is_beating:
             _log.error("ledger.lost")
-        self.is_beating = is_beating
+        self._beats = is_beating
+
+
+def _answers(ledger: Ledger) -> bool:
+    try:
+        return ledger.healthy()
+    except Exception as error:  # noqa: BLE001
+        # The edge of the thread: a ledger that fails in a way nobody thought of takes no records either.
+        _log.error("ledger.broken", error=type(error).__name__)
+        return False

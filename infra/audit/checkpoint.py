@@ -157,11 +157,12 @@ def verify_checkpoint(note: str, key: VerifierKey) -> Checkpoint:
 # --- reading --------------------------------------------------------------------------------------
 
 _CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 _SIZE: Final = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
 def _split_note(note: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
-    if len(note) > LARGEST_NOTE or _CONTROL.search(note) or not note.endswith("\n"):
+    if len(note) > LARGEST_NOTE or _CONTROL.search(note) or not note.endswith("\n") or not is_text(note):
         raise NoteUnreadable("This is not a signed note.")
     text, blank, block = note.rpartition("\n\n")
     if not blank or not text or not block:
@@ -189,8 +190,14 @@ def _parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(lines[0], int(lines[1]), root, tuple(lines[3:]))
 
 
+def is_text(text: str) -> bool:
+    """Tell whether `text` can be written as UTF-8: JSON and the command line can bring what cannot."""
+    return not _SURROGATE.search(text)
+
+
 def _is_key_name(name: str) -> bool:
-    return bool(name) and "+" not in name and not any(character.isspace() for character in name)
+    is_word = "+" not in name and not any(character.isspace() for character in name)
+    return bool(name) and is_word and is_text(name)
 
 
 def _base64(data: bytes) -> str:

@@ -12,10 +12,10 @@ import hmac
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
-from sqlalchemy import bindparam, delete, func, select
+from sqlalchemy import Row, bindparam, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -29,7 +29,13 @@ SALT_BYTES: Final = 32
 # Built once, and on the plain table: every part of an answer waits for this, and making it anew takes longer
 # than the database does.
 _KEYS: Final = SubjectKey.metadata.tables[SubjectKey.__tablename__]
-_KEYS_OF: Final = select(_KEYS).where(_KEYS.c.subject_id.in_(bindparam("subject_ids", expanding=True)))
+_SUBJECTS: Final = AuditSubject.metadata.tables[AuditSubject.__tablename__]
+# A key whose row of the mapping is gone is found as well, and does not open: nobody knows whose it is.
+_STORED_KEYS: Final = select(_KEYS, _SUBJECTS.c.principal).join(
+    _SUBJECTS, _SUBJECTS.c.subject_id == _KEYS.c.subject_id, isouter=True
+)
+_KEYS_OF: Final = _STORED_KEYS.where(_KEYS.c.subject_id.in_(bindparam("subject_ids", expanding=True)))
+_KEY_BY_ID: Final = _STORED_KEYS.where(_KEYS.c.key_id == bindparam("key_id"))
 
 
 class ContentBroken(StrongroomError):
@@ -100,14 +106,24 @@ def known_subject(session: Session, principal_id: str) -> str | None:
 
 @dataclass(frozen=True)
 class WrappedKey:
-    """A subject's key as it is stored."""
+    """A subject's key as it is stored, and whose it is as the mapping has it."""
 
     key_id: str
+    subject_id: str
+    principal: str | None
     wrapped: bytes
 
     def unwrap(self, master_key: MasterKey) -> bytes:
-        """Return the key itself; raises SealBroken when it was changed, or wrapped by another master key."""
-        return master_key.unwrap(self.wrapped, context=key_context(self.key_id))
+        """Return the key itself.
+
+        Raises SealBroken when key or mapping were changed, or it was wrapped by another master key.
+        """
+        # SQLite lets anybody store text where bytes belong.
+        if self.principal is None or not isinstance(self.wrapped, bytes):
+            raise SealBroken("a subject's key does not open")
+        return master_key.unwrap(
+            self.wrapped, context=key_context(self.key_id, self.subject_id, self.principal)
+        )
 
 
 def keys_of(session: Session, subject_ids: Iterable[str]) -> dict[str, WrappedKey]:
@@ -116,15 +132,36 @@ def keys_of(session: Session, subject_ids: Iterable[str]) -> dict[str, WrappedKe
     No key is made here: one made for a subject that was just erased would outlive the erasure.
     """
     rows = session.execute(_KEYS_OF, {"subject_ids": list(subject_ids)})
-    return {row.subject_id: WrappedKey(row.key_id, row.wrapped_key) for row in rows}
+    return {row.subject_id: _wrapped_key(row) for row in rows}
 
 
 def key_by_id(session: Session, key_id: str, master_key: MasterKey) -> bytes:
-    """Return the bytes of a key; raises ContentErased when it was destroyed."""
-    row = session.get(SubjectKey, key_id)
+    """Return the bytes of a key.
+
+    Raises ContentErased when it was destroyed, ContentBroken when it, or whose it is, was changed.
+    """
+    row = session.execute(_KEY_BY_ID, {"key_id": key_id}).one_or_none()
     if row is None:
         raise ContentErased("This content was erased.")
-    return master_key.unwrap(row.wrapped_key, context=key_context(key_id))
+    try:
+        return _wrapped_key(row).unwrap(master_key)
+    except SealBroken as error:
+        raise ContentBroken("The key of this content does not open.") from error
+
+
+def broken_subjects(session: Session, master_key: MasterKey) -> list[str]:
+    """Return, in order, the subjects whose key does not open as the key of whom the mapping names."""
+    broken = set()
+    for row in session.execute(_STORED_KEYS):
+        try:
+            _wrapped_key(row).unwrap(master_key)
+        except SealBroken:
+            broken.add(row.subject_id)
+    return sorted(broken)
+
+
+def _wrapped_key(row: Row[*tuple[Any, ...]]) -> WrappedKey:
+    return WrappedKey(row.key_id, row.subject_id, row.principal, row.wrapped_key)
 
 
 @dataclass(frozen=True)
@@ -172,7 +209,7 @@ def _create_subject(session: Session, principal_id: str, master_key: MasterKey) 
         .returning(AuditSubject.subject_id)
     ).all()
     if created:
-        wrapped = master_key.wrap(new_key(), context=key_context(key_id))
+        wrapped = master_key.wrap(new_key(), context=key_context(key_id, subject_id, principal_id))
         session.add(SubjectKey(key_id=key_id, subject_id=subject_id, wrapped_key=wrapped))
         session.flush()
 
@@ -185,6 +222,6 @@ def _content_context(event_id: str) -> str:
     return f"audit content {event_id}"
 
 
-def key_context(key_id: str) -> str:
-    """Return what a subject's key is wrapped together with."""
-    return f"subject key {key_id}"
+def key_context(key_id: str, subject_id: str, principal_id: str) -> str:
+    """Return what a subject's key is wrapped together with: nobody else can be made to be the subject."""
+    return f"subject key {key_id} of {subject_id}, who is {principal_id}"

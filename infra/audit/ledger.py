@@ -27,10 +27,10 @@ from infra.audit.leaf import (
 )
 from infra.audit.proofs.stored import LedgerProofs
 from infra.audit.reading.reader import LedgerReader
-from infra.audit.records import RecordedEvent, Stamp, recorded
+from infra.audit.records import InboxSeal, RecordedEvent, Stamp, recorded
 from infra.audit.sequencer import Sealer
 from infra.audit.stored_log import StoredLog
-from infra.audit.verify import Report
+from infra.audit.verify import Report, weigh_kept
 from infra.clock import now_ms
 from infra.database import Database
 from infra.database.tables import (
@@ -61,11 +61,12 @@ class Ledger:
         self.origin = origin
         self.source = source
         self._master_key = master_key
+        self._inbox = InboxSeal(master_key)
         self._signer = Signer(origin, master_key.derive("ledger signing key"))
         self._commits = GroupCommit(
             database, timeout_s=timeout_s, prepare=_read_keys, complete=_insert_gathered
         )
-        self.sealer = Sealer(database, self._signer, source=source)
+        self.sealer = Sealer(database, self._signer, self._inbox, source=source)
         self.reader = LedgerReader(database, master_key)
         self.proofs = LedgerProofs(database)
 
@@ -133,7 +134,8 @@ class Ledger:
         made = self._leaf(event, reference, stamp)
         if reference is not None:
             gathered.contents.append({"event_id": stamp.id, "key_id": reference.key, "sealed": sealed})
-        gathered.records.append({"id": made.id, "leaf": made.leaf})
+        mac = self._inbox.mac(made.id, made.leaf)
+        gathered.records.append({"id": made.id, "leaf": made.leaf, "mac": mac})
         return made
 
     def _seal_content(
@@ -169,13 +171,21 @@ class Ledger:
     # --- its state --------------------------------------------------------------------------------
 
     def verify(self, *, kept_note: str | None = None) -> Report:
-        """Check the stored log: leaves, nodes, every checkpoint, look-up columns and contents.
+        """Check the stored log: leaves, nodes, every checkpoint, look-up columns, contents, keys and inbox.
 
         `kept_note` is a checkpoint that an auditor kept elsewhere: it is what shows that the whole log,
         checkpoints included, was not rolled back. Safe while records are being written.
         """
         with self.database.read() as session:
-            return StoredLog(session).verify(self.verifier_key, kept_note)
+            return self.verify_in(session, kept_note=kept_note)
+
+    def verify_in(
+        self, session: Session, *, verifier_key: str | None = None, kept_note: str | None = None
+    ) -> Report:
+        """Check like `verify` what `session` sees; `verifier_key` replaces this server's own."""
+        log = StoredLog(session, self._master_key)
+        report = log.verify(verifier_key or self.verifier_key, kept_note)
+        return weigh_kept(report, kept_note) if kept_note is not None else report
 
     def healthy(self) -> bool:
         """Tell whether the ledger takes records now, in `timeout_s` seconds at most.

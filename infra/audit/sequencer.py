@@ -28,7 +28,7 @@ from infra.audit.group_commit import fail_closed
 from infra.audit.leaf import SYSTEM, Leaf
 from infra.audit.merkle import CompactRange, leaf_hash
 from infra.audit.reading.lookup import insert_lookups
-from infra.audit.records import LedgerDamaged, Stamp, readable, recorded
+from infra.audit.records import InboxSeal, LedgerDamaged, RecordedEvent, Stamp, readable, recorded
 from infra.audit.stored_log import latest_note, newest_first, stored_nodes
 from infra.clock import new_id, now_ms
 from infra.database import Database
@@ -50,7 +50,7 @@ ENDED_BY: Final = {EventType.ANSWER_ASKED.value: EventType.ANSWER_FINISHED.value
 _INBOX: Final = AuditInbox.metadata.tables[AuditInbox.__tablename__]
 _ADD_LEAVES: Final = insert(AuditLeaf.metadata.tables[AuditLeaf.__tablename__])
 _ADD_NODES: Final = insert(AuditNode.metadata.tables[AuditNode.__tablename__])
-_OLDEST: Final = select(_INBOX.c.id, _INBOX.c.leaf).order_by(_INBOX.c.id).limit(SEAL_BATCH)
+_OLDEST: Final = select(_INBOX.c.id, _INBOX.c.leaf, _INBOX.c.mac).order_by(_INBOX.c.id).limit(SEAL_BATCH)
 _REMOVE: Final = (
     delete(_INBOX).where(_INBOX.c.id.in_(bindparam("ids", expanding=True))).returning(_INBOX.c.id)
 )
@@ -58,16 +58,22 @@ _REMOVE: Final = (
 _TAKEN: Final = (
     select(_INBOX.c.id).order_by(_INBOX.c.id).limit(SEAL_BATCH).with_for_update(skip_locked=True).cte("taken")
 )
-_TAKE_OLDEST: Final = delete(_INBOX).where(_INBOX.c.id == _TAKEN.c.id).returning(_INBOX.c.id, _INBOX.c.leaf)
+_TAKE_OLDEST: Final = (
+    delete(_INBOX).where(_INBOX.c.id == _TAKEN.c.id).returning(_INBOX.c.id, _INBOX.c.leaf, _INBOX.c.mac)
+)
 
 
 class Sealer:
     """Moves records from the inbox into the log of one server."""
 
-    def __init__(self, database: Database, signer: Signer, *, source: str) -> None:
-        """Sign with `signer`, whose name is the log's; `source` is this server's name in its records."""
+    def __init__(self, database: Database, signer: Signer, inbox: InboxSeal, *, source: str) -> None:
+        """Sign with `signer`, whose name is the log's, what `inbox` says a server wrote.
+
+        `source` is this server's name in its records.
+        """
         self._database = database
         self._signer = signer
+        self._inbox = inbox
         self._origin = signer.verifier_key.name
         self._source = source
         self._sealing = threading.Lock()
@@ -76,7 +82,8 @@ class Sealer:
         """Give waiting records their place, and sign the new state; None when nothing waits.
 
         Takes at most SEAL_BATCH records: call it until it returns None. Raises LedgerDamaged when the
-        stored log contradicts its last checkpoint, and the database's own errors.
+        stored log contradicts its last checkpoint, or when something waits that no server of this log
+        wrote; and the database's own errors.
         """
         with self._sealing:
             if self._database.is_sqlite:
@@ -122,7 +129,7 @@ class Sealer:
     def _seal_behind_one_lock(self) -> Checkpoint | None:
         """Seal on SQLite, whose lock stops every writer: records are read and hashed before it is taken."""
         with self._database.read() as session:
-            waiting = _hashed(session.execute(_OLDEST).all())
+            waiting = self._authentic(session.execute(_OLDEST).all())
         if not waiting:
             return None
         with self._database.write() as session:
@@ -136,7 +143,21 @@ class Sealer:
         """
         with self._database.write() as session:
             session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": SEQUENCER_LOCK})
-            return self._append(session, _hashed(session.execute(_TAKE_OLDEST).all()))
+            return self._append(session, self._authentic(session.execute(_TAKE_OLDEST).all()))
+
+    def _authentic(self, rows: Sequence[Row[str, bytes, bytes]]) -> list[_Waiting]:
+        """Hash what waits, and refuse all of it when a row was written or changed by somebody else.
+
+        A signature would make it genuine, and leaving it out in silence would hide that somebody tried.
+        """
+        for row in rows:
+            if not self._inbox.is_authentic(row.id, row.leaf, row.mac):
+                get_logger().error("ledger.inbox_forged", event_id=row.id)
+                raise LedgerDamaged(
+                    "A record that waits for its place was not written by this server, or was changed.",
+                    hint="Check the record; nothing is sealed while that row is in the inbox.",
+                )
+        return _hashed(rows)
 
     def _append(self, session: Session, taken: list[_Waiting]) -> Checkpoint | None:
         if not taken:
@@ -224,7 +245,7 @@ class Sealer:
             actor=SYSTEM,
             outcome=outcome,
         )
-        session.execute(insert(AuditInbox).values(id=leaf.id, leaf=recorded(leaf).leaf))
+        self._put(session, recorded(leaf))
 
     def _close_start(self, session: Session, start: Leaf) -> None:
         end = Leaf(
@@ -238,7 +259,11 @@ class Sealer:
             res=start.res,
             outcome=UNKNOWN,
         )
-        session.execute(insert(AuditInbox).values(id=end.id, leaf=recorded(end).leaf))
+        self._put(session, recorded(end))
+
+    def _put(self, session: Session, made: RecordedEvent) -> None:
+        mac = self._inbox.mac(made.id, made.leaf)
+        session.execute(insert(AuditInbox).values(id=made.id, leaf=made.leaf, mac=mac))
 
 
 class Sequencer:
@@ -329,7 +354,7 @@ class _Waiting:
         self.corr = self.parsed.corr if self.parsed else ""
 
 
-def _hashed(rows: Sequence[Row[str, bytes]]) -> list[_Waiting]:
+def _hashed(rows: Sequence[Row[str, bytes, bytes]]) -> list[_Waiting]:
     return sorted((_Waiting(id=row.id, leaf=row.leaf) for row in rows), key=lambda record: record.id)
 
 

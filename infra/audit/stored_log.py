@@ -20,12 +20,13 @@ from infra.audit.checkpoint import NoteUnreadable, read_checkpoint
 from infra.audit.leaf import Leaf
 from infra.audit.merkle import EMPTY_ROOT, CompactRange, GetNode, node_count
 from infra.audit.reading.lookup import StoredLookups, surplus
-from infra.audit.records import LedgerDamaged
-from infra.audit.removal.removals import Removals, recorded_removals
+from infra.audit.records import InboxSeal, LedgerDamaged
+from infra.audit.removal.removals import Removals, proven_removals
 from infra.audit.verify import ContentState, Finding, Report, Verdict, verify_log
 from infra.database.tables import (
     AuditCheckpoint,
     AuditContent,
+    AuditCosignature,
     AuditInbox,
     AuditLeaf,
     AuditMark,
@@ -33,6 +34,7 @@ from infra.database.tables import (
     SubjectKey,
 )
 from infra.errors import NotFound
+from infra.keys import MasterKey
 
 SCAN_WINDOW: Final = 500
 """Leaves that are held in memory at a time."""
@@ -40,6 +42,8 @@ MINIMUM: Final = "minimum"
 """Name of the mark at the first record that pruning left; without it nothing was pruned."""
 SEGMENT: Final = 256
 """The minimum index is a multiple of this, so that pruning takes whole entry bundles and hash tiles."""
+FORWARDED: Final = "forward:"
+"""What the names of the marks begin with that say which record a receiver gets next."""
 
 
 class RecordsPruned(NotFound):
@@ -61,9 +65,15 @@ class _StoredLeaf:
 class StoredLog:
     """The log in the database, read in windows, as `verify_log` wants it."""
 
-    def __init__(self, session: Session) -> None:
-        """Look at the log of one moment: `session` must not see later commits."""
+    def __init__(self, session: Session, master_key: MasterKey | None = None) -> None:
+        """Look at the log of one moment: `session` must not see later commits.
+
+        Only with the `master_key` can the keys of contents and what waits in the inbox be checked; without
+        it, what waits explains nothing.
+        """
         self._session = session
+        self._master_key = master_key
+        self._inbox = InboxSeal(master_key) if master_key is not None else None
         self._removals = Removals()
         self._keys: set[str] = set()
         self._minimum = 0
@@ -76,12 +86,16 @@ class StoredLog:
         """Check everything that is stored; see `infra.audit.ledger.Ledger.verify`."""
         note = latest_note(self._session)
         unsealed = self._session.scalar(select(func.count()).select_from(AuditInbox)) or 0
-        self._removals = recorded_removals(self._session)
+        self._removals = proven_removals(self._session, self._inbox)
         self._keys = set(self._session.scalars(select(SubjectKey.key_id)))
         self._minimum = minimum_index(self._session)
         report = self._verify_note(note, verifier_key, kept_note)
+        if report.verdict in (Verdict.SOUND, Verdict.INCOMPLETE):
+            report = self._unsigned(report)
         if report.is_sound:
             report = self._surplus(report)
+        if report.is_sound:
+            report = self._cut_off(report)
         return replace(report, unsealed=unsealed)
 
     def _verify_note(self, note: str | None, verifier_key: str, kept_note: str | None) -> Report:
@@ -219,6 +233,36 @@ class StoredLog:
         if self._lookups is not None and self._lookups.differs(place, leaf):
             sentence = f"An index row differs: record {place} would not be found by what it says."
             raise Finding(Verdict.TAMPERED, sentence, place)
+
+    def _unsigned(self, report: Report) -> Report:
+        """Check what no checkpoint speaks for, with the master key: what waits, and the subjects' keys."""
+        if self._master_key is None or self._inbox is None:
+            return report
+        waiting = select(AuditInbox.id, AuditInbox.leaf, AuditInbox.mac, AuditLeaf.index)
+        rows = self._session.execute(waiting.outerjoin(AuditLeaf, AuditLeaf.id == AuditInbox.id))
+        for event_id, leaf, mac, index in rows:
+            if index is not None or not self._inbox.is_authentic(event_id, leaf, mac):
+                sentence = (
+                    f"The record {event_id}, which waits for its place, was not written by this server."
+                )
+                return replace(report, verdict=Verdict.TAMPERED, sentence=sentence, first_bad=report.size)
+        broken = contents.broken_subjects(self._session, self._master_key)
+        if broken:
+            sentence = f"The key of subject {broken[0]}, or whose it is, was changed or taken away."
+            return replace(report, verdict=Verdict.TAMPERED, sentence=sentence, first_bad=None)
+        return report
+
+    def _cut_off(self, report: Report) -> Report:
+        """Look for signs of records beyond the end: what a witness cosigned, what a receiver was sent."""
+        seen = [
+            select(func.max(AuditCosignature.size)),
+            select(func.max(AuditMark.index)).where(AuditMark.name.startswith(FORWARDED)),
+        ]
+        last = max(self._session.scalar(largest) or 0 for largest in seen)
+        if last <= report.size:
+            return report
+        sentence = f"{last} records were cosigned or forwarded and only {report.size} are here."
+        return replace(report, verdict=Verdict.INCOMPLETE, sentence=sentence, first_bad=report.size)
 
     def _surplus(self, report: Report) -> Report:
         """Look for rows beyond what the newest checkpoint speaks for, and for rows of pruned records."""

@@ -7,7 +7,7 @@ It streams, in memory that grows with the logarithm of the log.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
 from infra.audit.checkpoint import (
@@ -16,6 +16,7 @@ from infra.audit.checkpoint import (
     NoteUntrusted,
     SignatureWrong,
     VerifierKey,
+    read_checkpoint,
     verify_checkpoint,
 )
 from infra.audit.leaf import Leaf, LeafInvalid, LeafTooLarge, parse
@@ -93,6 +94,8 @@ class Report:
     contents_erased: int = 0
     unsealed: int = 0
     """Records that are durable and wait for their index; no checkpoint speaks for them yet."""
+    minimum: int = 0
+    """Records before this one were pruned; only the hashes that stand for them were looked at."""
 
     @property
     def is_sound(self) -> bool:
@@ -116,7 +119,8 @@ def verify_log(
     `stored_node` compares stored subtree hashes, which also tells which record was changed.
     `inspect` looks at every readable record and judges its content, if it has one.
     `pruned` stands for the records before the first of `leaves` that were removed on purpose: their subtree
-    hashes. Checkpoints of sizes within it are checked for their signature only. What is wrong with the
+    hashes. Checkpoints of sizes within it are checked for their signature only; `weigh_kept` says what that
+    means for one that an auditor kept. What is wrong with the
     log is returned, not raised; only errors of the sources themselves pass through.
     """
     check = _Check(pruned)
@@ -133,6 +137,25 @@ def verify_log(
     except NoteUnreadable as error:
         return check.report(Verdict.UNREADABLE, error.message)
     return check.report(Verdict.SOUND, f"All {check.tree.size} records are as they were signed.")
+
+
+def weigh_kept(report: Report, kept_note: str) -> Report:
+    """Return `report`, or INCOMPLETE where the checkpoint that an auditor kept lies among pruned records.
+
+    `kept_note` was one of the earlier notes of a check. Nothing that is left shows whether the records that
+    it speaks for were those that were pruned, so a sound log is not known to be the same one. Raises
+    NoteUnreadable for what is no checkpoint.
+    """
+    if not report.is_sound:
+        return report
+    kept = read_checkpoint(kept_note).size
+    if not 0 < kept < report.minimum:
+        return report
+    sentence = (
+        f"The checkpoint that was kept speaks for {kept} records and cannot be compared any more: the "
+        f"records before {report.minimum} were pruned."
+    )
+    return replace(report, verdict=Verdict.INCOMPLETE, sentence=sentence)
 
 
 def _heads(notes: Iterable[str], key: VerifierKey) -> Iterator[Checkpoint]:
@@ -164,6 +187,7 @@ class _Check:
             root=self.checkpoint.root if self.checkpoint else None,
             contents_matched=self.counts[ContentState.MATCHES],
             contents_erased=self.counts[ContentState.ERASED],
+            minimum=self.begin,
         )
 
     def stream(
@@ -184,27 +208,33 @@ class _Check:
             completed = self.tree.append(leaf_hash(data))
             if stored_node is not None:
                 _compare(completed, stored_node)
-            while due is not None and due.size == self.tree.size:
+            if due is not None and due.size == self.tree.size:
                 self._agree(due)
                 due = self._next_head(heads)
             self._look_inside(data, inspect)
         self._close(self.checkpoint, due)
 
     def _next_head(self, heads: Iterator[Checkpoint]) -> Checkpoint | None:
-        """Take the next earlier checkpoint; those of the empty log can be judged at once."""
+        """Take the next earlier checkpoint of a size that is still to come; others are judged at once."""
         for head in heads:
             self.checkpoints += 1
             if head.size < self.begin:
                 continue
             if head.size < self.tree.size:
                 raise Finding(Verdict.UNREADABLE, "The earlier checkpoints are not in order of size.")
-            if head.size > 0:
+            if head.size > self.tree.size:
                 return head
-            if head.root != EMPTY_ROOT:
+            if head.size > 0:
+                self._agree(head)
+            elif head.root != EMPTY_ROOT:
                 raise Finding(Verdict.TAMPERED, "A checkpoint of the empty log has a wrong root.")
         return None
 
     def _agree(self, head: Checkpoint) -> None:
+        if self.tree.root() != head.root and head.size == self.begin > 0:
+            # No record of it is left to be named.
+            sentence = f"The hashes that stand for the {head.size} pruned records are not what was signed."
+            raise Finding(Verdict.TAMPERED, sentence)
         if self.tree.root() != head.root:
             raise Finding(
                 Verdict.TAMPERED,

@@ -376,11 +376,12 @@ class AuditContent(Base):
 
 
 class AuditInbox(Base):
-    """Leaves that are durable and have no index yet."""
+    """Leaves that are durable and have no index yet; `mac` shows that a server put them here."""
 
     __tablename__ = "audit_inbox"
     id: Mapped[str] = mapped_column(String(36), primary_key=True)
     leaf: Mapped[bytes] = mapped_column(LargeBinary)
+    mac: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class AuditLeaf(Base):

@@ -100,8 +100,13 @@ def get_checkpoint(parts: PartsDep, _person: Auditor) -> dict[str, Any]:
 @router.post("/verify")
 @writes(EventType.AUDIT_VERIFIED)
 def verify(parts: PartsDep, person: Auditor, corr: RequestId) -> dict[str, Any]:
-    """Check the whole record: every leaf, node, signature and content digest."""
-    report = parts.ledger.verify()
+    """Check the whole record: every leaf, node, signature and content digest.
+
+    It reads everything, so there is one check at a time for each auditor: 409 meanwhile.
+    """
+    # A name of its own, so that an auditor can check while their export is still being sent.
+    with parts.exports.held_by(f"check:{person.principal.principal_id}"):
+        report = parts.ledger.verify()
     actor = parts.ledger.identify(person.principal)
     outcome = report.verdict.name.lower()
     what = Resource("record", "log")

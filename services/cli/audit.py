@@ -6,6 +6,7 @@ reads no settings.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -53,22 +54,19 @@ def verify_record(
 
     Exit code: 0 sound, 1 tampered with, 2 incomplete, 3 signed by another key or not cosigned, 4 unreadable.
     """
-    from services.cli.audit_checks import Trusted, check_bundle
-    from services.cli.terminal import print_error
 
-    try:
+    def check() -> int:
+        from services.cli.audit_checks import Trusted, check_bundle
+
         trusted = Trusted.read(key, kept, witness_key or [])
         if bundle is not None:
-            code = check_bundle(bundle, trusted, as_json=as_json)
-        else:
-            from services.cli.configuration import load_settings
-            from services.cli.record import verify
+            return check_bundle(bundle, trusted, as_json=as_json)
+        from services.cli.configuration import load_settings
+        from services.cli.record import verify
 
-            code = verify(load_settings(data_dir=data_dir), trusted, as_json=as_json)
-    except StrongroomError as error:
-        print_error(error)
-        code = UNREADABLE
-    raise typer.Exit(code)
+        return verify(load_settings(data_dir=data_dir), trusted, as_json=as_json)
+
+    raise typer.Exit(_exit_code(check))
 
 
 @audit.command("verify-receipt")
@@ -81,15 +79,32 @@ def verify_receipt(
 
     Exit code: 0 sound, 1 tampered with, 2 incomplete, 3 signed by another key, 4 unreadable.
     """
-    from services.cli.audit_checks import Trusted, check_receipt
+
+    def check() -> int:
+        from services.cli.audit_checks import Trusted, check_receipt
+
+        return check_receipt(file, Trusted.read(key, None, []), as_json=as_json)
+
+    raise typer.Exit(_exit_code(check))
+
+
+def _exit_code(check: Callable[[], int]) -> int:
+    """Return what `check` ends with, or that nothing could be looked at.
+
+    Every other code would be read as a verdict: 1, with which commands fail, says here that a record was
+    tampered with.
+    """
     from services.cli.terminal import print_error
 
     try:
-        code = check_receipt(file, Trusted.read(key, None, []), as_json=as_json)
+        return check()
     except StrongroomError as error:
         print_error(error)
-        code = UNREADABLE
-    raise typer.Exit(code)
+    except Exception as error:  # noqa: BLE001
+        # The edge of the command: a mistake of ours must not pass for a verdict either.
+        message = f"The check could not be done: something unexpected happened ({type(error).__name__})."
+        print_error(StrongroomError(message))
+    return UNREADABLE
 
 
 @audit.command("export")

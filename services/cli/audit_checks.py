@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from services.cli.terminal import answers, messages, plain, print_json
 
 if TYPE_CHECKING:
     from infra.audit.bundles.bundle import Progress
+    from infra.audit.witness.witnessed import Cosigned
 
 _WIDTH: Final = 12
 """Characters of the longest name in the list of what a receipt covers."""
@@ -76,6 +77,17 @@ def print_verdict(report: BundleReport | ReceiptReport) -> None:
     answers().print(plain(f"{verdict}: {report.sentence}"), style=style, soft_wrap=True)
 
 
+def print_cosigned(cosigned: Iterable[Cosigned]) -> None:
+    """Print what each witness vouches for, and since when nobody does."""
+    for found in cosigned:
+        answers().print(plain(f"  {found}"), soft_wrap=True)
+
+
+def cosigned_as_json(cosigned: Iterable[Cosigned]) -> list[dict[str, Any]]:
+    """Return what each witness vouches for: its name, records, and the time in UTC."""
+    return [{"witness": found.witness, "size": found.size, "at": found.at} for found in cosigned]
+
+
 def _print_bundle(report: BundleReport) -> None:
     print_verdict(report)
     if not report.size:
@@ -85,6 +97,7 @@ def _print_bundle(report: BundleReport) -> None:
     if report.minimum:
         console.print(f"  the records before {report.minimum} were removed by the log's retention rules")
     console.print(f"  {report.checkpoints} earlier signatures checked")
+    print_cosigned(report.cosigned)
     if report.root:
         console.print(f"  root {report.root.hex()}", soft_wrap=True)
 
@@ -102,6 +115,7 @@ def _bundle_as_json(report: BundleReport) -> dict[str, Any]:
         "checkpoints": report.checkpoints,
         "root": report.root.hex() if report.root else None,
         "own_key": report.own_key,
+        "cosigned": cosigned_as_json(report.cosigned),
     }
 
 
@@ -153,8 +167,15 @@ def _progress(*, hidden: bool) -> Iterator[Progress | None]:
 
 def _key(text: str) -> str:
     """Return a key that was given as it is, or in a file."""
-    is_file = "+" not in text or Path(text).is_file()
-    return _text(Path(text)).strip() if is_file else text
+    return _text(Path(text)).strip() if "+" not in text or _is_file(text) else text
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        # E.g. a key that is longer than a file's name may be.
+        return False
 
 
 def _text(file: Path) -> str:

@@ -15,16 +15,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.audit.checkpoint import NoteUnreadable, NoteUntrusted
 from infra.audit.ledger import Ledger
-from infra.audit.stored_log import StoredLog
 from infra.audit.verify import Finding, Report, Verdict, verdict_of
 from infra.audit.witness.cosigned import cosigned_head
-from infra.audit.witness.witnessed import require_cosignatures
+from infra.audit.witness.witnessed import Cosigned, require_cosignatures, require_recent
+from infra.clock import now_ms
 from infra.database import Database
 from infra.database.tables import AuditCheckpoint
 from infra.errors import ConfigurationError, NotFound
 from infra.master_key import load_master_key
 from infra.settings import Settings
 from infra.stores import open_ledger
+from services.cli.audit_checks import cosigned_as_json, print_cosigned
 from services.cli.terminal import answers, print_error, print_json
 
 if TYPE_CHECKING:
@@ -36,12 +37,13 @@ def verify(settings: Settings, trusted: Trusted, *, as_json: bool) -> int:
     """Check the record and print the verdict; returns the exit code, which is the verdict's number.
 
     A checkpoint that was kept elsewhere shows whether the record was rolled back; a key, whether it was
-    replaced. A record that cannot be opened counts as unreadable.
+    replaced. Witnesses must have cosigned lately, or the record may be an old one that was put back. A record
+    that cannot be opened counts as unreadable.
     """
     try:
         with opened_read_only(settings) as ledger, ledger.database.read() as session:
-            report = StoredLog(session).verify(trusted.key or ledger.verifier_key, trusted.kept_note)
-            report = _witnessed(report, cosigned_head(session), trusted.witness_keys)
+            report = ledger.verify_in(session, verifier_key=trusted.key, kept_note=trusted.kept_note)
+            report, cosigned = _witnessed(report, cosigned_head(session), trusted.witness_keys)
     except (NotFound, ConfigurationError) as error:
         return _unreadable(error)
     except (SQLAlchemyError, OSError, TypeError, ValueError) as error:
@@ -49,23 +51,28 @@ def verify(settings: Settings, trusted: Trusted, *, as_json: bool) -> int:
         reason = f"The record cannot be read ({type(error).__name__})."
         return _unreadable(ConfigurationError(reason, hint="Restore it from a backup, and check that."))
     if as_json:
-        print_json(_as_json(report))
+        print_json(_as_json(report) | {"cosigned": cosigned_as_json(cosigned)})
     else:
         _print(report)
+        print_cosigned(cosigned)
     return int(report.verdict)
 
 
-def _witnessed(report: Report, head: str | None, witness_keys: tuple[str, ...]) -> Report:
-    """Return the report of a sound record that its witnesses cosigned, or what is wrong with that."""
+def _witnessed(
+    report: Report, head: str | None, witness_keys: tuple[str, ...]
+) -> tuple[Report, tuple[Cosigned, ...]]:
+    """Return the report of a record with what its witnesses cosigned lately, or what is wrong with that."""
+    cosigned: tuple[Cosigned, ...] = ()
     if not report.is_sound or not witness_keys:
-        return report
+        return report, cosigned
     try:
-        require_cosignatures(head or "", witness_keys)
+        cosigned = require_cosignatures(head or "", witness_keys)
+        require_recent(cosigned, now_s=now_ms() // 1000)
     except Finding as finding:
-        return replace(report, verdict=finding.verdict, sentence=finding.sentence)
+        report = replace(report, verdict=finding.verdict, sentence=finding.sentence)
     except (NoteUnreadable, NoteUntrusted) as error:
-        return replace(report, verdict=verdict_of(error), sentence=error.message)
-    return report
+        report = replace(report, verdict=verdict_of(error), sentence=error.message)
+    return report, cosigned
 
 
 @contextmanager
@@ -131,6 +138,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "contents_matched": report.contents_matched,
         "contents_erased": report.contents_erased,
         "unsealed": report.unsealed,
+        "minimum": report.minimum,
     }
 
 
@@ -143,6 +151,8 @@ def _print(report: Report) -> None:
         f"  {report.checked} of {report.size} records and {report.checkpoints} earlier signatures checked"
     )
     console.print(f"  {report.contents_matched} contents match, {report.contents_erased} were erased")
+    if report.minimum:
+        console.print(f"  the records before {report.minimum} were pruned")
     if report.unsealed:
         console.print(f"  {report.unsealed} records wait for their place")
     if report.root:

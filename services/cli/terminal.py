@@ -33,13 +33,14 @@ def messages() -> Console:
 
 
 def plain(text: str) -> str:
-    """Return `text` without characters that control a terminal."""
-    return text.translate(_CONTROLS | _TURNS)
+    """Return `text` without characters that control a terminal; what is no text at all is escaped."""
+    # Half a surrogate pair, as in a file name that is no UTF-8, cannot be written anywhere.
+    return text.translate(_CONTROLS | _TURNS).encode("utf-8", "backslashreplace").decode()
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document to standard output, for scripts."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    """Print one JSON document to standard output, for scripts, in ASCII: any terminal and string will do."""
+    sys.stdout.write(json.dumps(document, indent=2) + "\n")
     sys.stdout.flush()
 
 

@@ -12,6 +12,7 @@ from infra import conversations, sharing
 from infra.access import POLICY, AccessScope
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Authz, Event, Resource
+from infra.audit.removal.holds import refuse_while_held, take_turns
 from infra.conversations import ReadableTurn, WithheldTurn
 from infra.database.tables import Conversation
 from infra.epoch import current_epoch
@@ -153,9 +154,11 @@ def set_share(
 
 
 def delete(parts: Parts, person: Person, scope: AccessScope, corr: str, conversation_id: str) -> None:
-    """Remove one's own conversation, its turns and its key."""
+    """Remove one's own conversation with turns and key; raises LegalHoldStands while a hold covers it."""
     with parts.database.write() as session:
+        take_turns(session)
         conversation = _own(session, person, scope, conversation_id)
+        refuse_while_held(session, person.principal.principal_id)
         conversations.delete_conversation(session, conversation)
         _record(session, parts, person, corr, EventType.CONVERSATION_DELETED, conversation)
 

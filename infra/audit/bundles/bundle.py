@@ -47,7 +47,7 @@ from infra.audit.leaf import LeafInvalid, LeafTooLarge, parse
 from infra.audit.merkle import HASH_BYTES, leaf_hash
 from infra.audit.proofs.tlog_proof import ConsistencyProof, InclusionProof, ProofWrong, read_hashes
 from infra.audit.verify import Finding, Verdict, verdict_of
-from infra.audit.witness.witnessed import require_cosignatures
+from infra.audit.witness.witnessed import Cosigned, require_cosignatures
 
 Progress = Callable[[int, int], None]
 """Told how many records of how many were looked at."""
@@ -82,6 +82,8 @@ class BundleReport:
     """Root that the checkpoint states, 32 bytes."""
     own_key: bool = False
     """Whether the only key was the bundle's own."""
+    cosigned: tuple[Cosigned, ...] = ()
+    """What the witnesses that were asked for vouch for; how long ago that was is the reader's to judge."""
 
     @property
     def is_sound(self) -> bool:
@@ -122,6 +124,7 @@ class _BundleCheck:
         self._manifest: Manifest | None = None
         self._head: Checkpoint | None = None
         self._own_key = False
+        self._cosigned: tuple[Cosigned, ...] = ()
         self._checked = 0
         self._checkpoints = 0
         self._first_unreadable: int | None = None
@@ -140,6 +143,7 @@ class _BundleCheck:
             checkpoints=self._checkpoints,
             root=self._head.root if self._head else None,
             own_key=self._own_key,
+            cosigned=self._cosigned,
         )
 
     def conclusion(self) -> str:
@@ -169,7 +173,7 @@ class _BundleCheck:
         _check_digests(folder, manifest)
         self._check_history(folder, manifest, tree, note, trusted)
         _check_kept(kept_note, tree, trusted)
-        require_cosignatures(note, witness_keys)
+        self._cosigned = require_cosignatures(note, witness_keys)
         if self._first_unreadable is not None:
             raise Finding(
                 Verdict.UNREADABLE,

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType
@@ -23,8 +23,8 @@ from infra.audit.leaf import Resource
 from infra.audit.ledger import Ledger
 from infra.audit.records import LoggedEvent
 from infra.audit.state_record import StateRecord
-from infra.database.tables import AuditMark
-from infra.errors import AddressRefused
+from infra.database.tables import AuditLeaf, AuditMark
+from infra.errors import AddressRefused, StrongroomError
 from infra.logs import get_logger
 
 MARK: Final = "forward:syslog"
@@ -38,7 +38,19 @@ WINDOW: Final = 5000
 FORWARDING_LOCK: Final = 0x53524F464F52
 """PostgreSQL advisory lock, so that of several replicas one forwards at a time and order is kept."""
 
+CURSOR_BEYOND: Final = "the cursor is beyond the end of the record"
+"""Why nothing is forwarded when somebody moved the cursor, or cut the record."""
+
 State = Literal["new", "reached", "unreachable"]
+
+
+class CursorBeyondTheEnd(StrongroomError):
+    """The cursor names a record that does not exist yet: going on would leave records out."""
+
+    code = "forwarding_cursor"
+
+    def __init__(self) -> None:
+        super().__init__(CURSOR_BEYOND)
 
 
 @dataclass(frozen=True)
@@ -90,7 +102,7 @@ class Forwarding:
         """Deliver what waits; returns whether something was delivered."""
         try:
             delivered = self.forward()
-        except (ReceiverLost, AddressRefused) as error:
+        except (ReceiverLost, AddressRefused, CursorBeyondTheEnd) as error:
             self._failed(error.message)
         except Exception as error:  # noqa: BLE001
             # The edge of the thread: nothing moved the cursor, so the next round tries the same again.
@@ -112,7 +124,7 @@ class Forwarding:
         """Deliver at most WINDOW records and move the cursor; returns how many.
 
         Returns 0 when nothing is new, or another replica is at it. Raises ReceiverLost or AddressRefused
-        when they did not arrive for certain.
+        when they did not arrive for certain, and CursorBeyondTheEnd when there is no such place.
         """
         with self._turn() as mine:
             if not mine:
@@ -146,8 +158,13 @@ class Forwarding:
         return self._ledger.reader.events(index - 1, READ_AT_ONCE)
 
     def _cursor(self) -> int:
+        """Return the next index; raises CursorBeyondTheEnd, since nobody forwarded what does not exist."""
         with self._ledger.database.read() as session:
-            return next_to_forward(session)
+            cursor = next_to_forward(session)
+            newest = session.scalar(select(func.max(AuditLeaf.index)))
+        if cursor > (0 if newest is None else newest + 1):
+            raise CursorBeyondTheEnd
+        return cursor
 
     def _move(self, index: int) -> None:
         with self._ledger.database.write() as session:

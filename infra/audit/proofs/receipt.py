@@ -181,7 +181,7 @@ def verify_receipt(data: bytes, *, key: str | None = None) -> ReceiptReport:
 
 def _document(data: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(data) if len(data) <= LARGEST_RECEIPT else None
+        document = json.loads(data, object_pairs_hook=_once) if len(data) <= LARGEST_RECEIPT else None
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -194,6 +194,14 @@ def _document(data: bytes) -> dict[str, Any]:
     if not isinstance(document.get("verifier_key"), str):
         raise Finding(Verdict.UNREADABLE, "The receipt comes without a key.")
     return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a name that comes twice: programs differ on which of the two counts (RFC 8259, section 4)."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Finding(Verdict.TAMPERED, "The receipt says one thing twice.")
+    return members
 
 
 def _check(document: dict[str, Any], key: VerifierKey) -> tuple[int, int]:
@@ -214,9 +222,18 @@ def _check(document: dict[str, Any], key: VerifierKey) -> tuple[int, int]:
         last = proof.index
     _require_whole(leaves)
     expected = write_receipt(document["answer"], records, document["verifier_key"])
-    if document != expected:
+    if not _is_same(document, expected):
         raise Finding(Verdict.TAMPERED, "The receipt says something that its records do not.")
     return len(records), int(expected["size"])
+
+
+def _is_same(document: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Compare as text: to Python 3, 3.0 and, for 1, true are equal, and a reader would see another value."""
+    try:
+        return json.dumps(document, sort_keys=True) == json.dumps(expected, sort_keys=True)
+    except RecursionError:
+        # No receipt is nested that deeply.
+        return False
 
 
 def _record(entry: object) -> tuple[bytes, InclusionProof]:

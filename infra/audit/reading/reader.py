@@ -8,8 +8,8 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from infra.audit import content as contents
-from infra.audit.records import LoggedEvent, readable
-from infra.audit.removal.removals import recorded_removals
+from infra.audit.records import InboxSeal, LoggedEvent, readable
+from infra.audit.removal.removals import proven_removals
 from infra.audit.stored_log import SCAN_WINDOW
 from infra.database import Database
 from infra.database.tables import AuditContent, AuditInbox, AuditLeaf
@@ -64,7 +64,7 @@ class LedgerReader:
             key = contents.key_by_id(session, leaf.content.key, self._master_key)
             row = session.get(AuditContent, event_id)
             if row is None:
-                if recorded_removals(session).explain(leaf):
+                if proven_removals(session, InboxSeal(self._master_key)).explain(leaf):
                     raise contents.ContentErased("This content was destroyed when its retention was over.")
                 raise contents.ContentBroken("The recorded content is missing.")
             return contents.open_content(key, leaf.content, event_id, row.sealed)

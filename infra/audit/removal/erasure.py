@@ -51,6 +51,9 @@ from infra.errors import InvalidInput, NotFound, NotPermitted
 
 BATCH: Final = 500
 """Contents that are deleted in one transaction; bounds how long it holds SQLite's writer."""
+SEARCHED_CONVERSATIONS: Final = 20
+"""Keys of conversations that are searched for one by one, each in a pass over the files; with more of them
+the file is written anew without being asked."""
 NOBODY: Final = "There is no such person."
 PAGE: Final = 100
 
@@ -84,6 +87,8 @@ class Begun:
     id: str
     principal_id: str
     destroyed: contents.DestroyedKey | None
+    conversation_keys: tuple[bytes, ...]
+    """The keys of the conversations that went, as they were stored."""
     is_account_emptied: bool
 
 
@@ -119,6 +124,7 @@ def begin_erasure(ledger: Ledger, wish: ErasureWish, *, by: Principal, corr: str
             raise NotPermitted("Somebody else has to erase you.", hint="What you did would go with you.")
         refuse_while_held(session, target.principal_id)
         destroyed = contents.destroy_key(session, target.subject_id) if target.subject_id else None
+        conversation_keys = _conversation_keys(session, target.principal_id)
         removed = _remove_rows(session, target, destroyed, is_account_too=wish.is_account_too)
         event = Event(
             EventType.SUBJECT_ERASED,
@@ -142,7 +148,7 @@ def begin_erasure(ledger: Ledger, wish: ErasureWish, *, by: Principal, corr: str
         }
         erasure = Erasure(id=new_id(), created_at=now_ms(), certificate=json.dumps(certificate))
         session.add(erasure)
-    return Begun(erasure.id, target.principal_id, destroyed, wish.is_account_too)
+    return Begun(erasure.id, target.principal_id, destroyed, conversation_keys, wish.is_account_too)
 
 
 def find_target(session: Session, wish: ErasureWish) -> Target:
@@ -234,11 +240,17 @@ def as_json(erasure: Erasure) -> dict[str, Any]:
 
 
 def is_complete(certificate: dict[str, Any], database: Database) -> bool:
-    """Tell whether everything is removed, and SQLite's log emptied of it."""
+    """Tell whether everything is removed, and SQLite's log and file hold nothing of it.
+
+    A file that had to be written anew and could not be, or in which a key was found, has to be done again.
+    """
     search = certificate["search"]
     if search is None or any(search["found"].values()):
         return False
-    return bool(search["disk"]["log_emptied"]) or not database.is_sqlite
+    if not database.is_sqlite:
+        return True
+    disk = search["disk"]
+    return bool(disk["log_emptied"]) and disk.get("rewritten") is not False and not disk["key_found"]
 
 
 def _content_of(erasure: Erasure) -> dict[str, Any]:
@@ -310,25 +322,54 @@ def _waiting_contents(session: Session, key_id: str | None) -> int:
 
 
 def _clean_disk(database: Database, begun: Begun | None) -> dict[str, Any]:
-    """Overwrite what deleted rows left in SQLite's files, and search them for the destroyed key.
+    """Overwrite what deleted rows left in SQLite's files, and search them for the destroyed keys.
 
     A name or an address stood there in the open, so an emptied account always has the file written anew. A
     key was encrypted, and is searched for first; after a crash nobody knows any more what to search for.
+    `rewritten` is None where the file did not have to be written anew, and False where it could not be.
     """
-    destroyed = begun.destroyed if begun else None
-    is_emptied = empty_write_ahead_log(database)
-    found, looked_at = _find(database, destroyed)
-    if begun is None or begun.is_account_emptied or found:
-        rewrite_database(database)
+    keys = _destroyed_keys(begun)
+    is_emptied, is_rewritten = empty_write_ahead_log(database), None
+    found, looked_at = _find(database, keys)
+    if _must_rewrite(begun) or found:
+        is_rewritten = rewrite_database(database) if database.is_sqlite else None
         is_emptied = empty_write_ahead_log(database)
-        found, looked_at = _find(database, destroyed)
-    return {"log_emptied": is_emptied, "searched_bytes": looked_at, "key_found": found}
+        found, looked_at = _find(database, keys)
+    return {
+        "log_emptied": is_emptied,
+        "rewritten": is_rewritten,
+        "searched_bytes": looked_at,
+        "key_found": found,
+    }
 
 
-def _find(database: Database, destroyed: contents.DestroyedKey | None) -> tuple[int | None, int | None]:
-    """Count a destroyed key in SQLite's files, and their bytes; PostgreSQL's are not at hand."""
+def _must_rewrite(begun: Begun | None) -> bool:
+    if begun is None or begun.is_account_emptied:
+        return True
+    return len(begun.conversation_keys) > SEARCHED_CONVERSATIONS
+
+
+def _conversation_keys(session: Session, principal_id: str) -> tuple[bytes, ...]:
+    """Return the keys of a person's conversations as they are stored, the newest first."""
+    theirs = select(Conversation.wrapped_key).where(Conversation.owner == principal_id)
+    return tuple(session.scalars(theirs.order_by(Conversation.id.desc())))
+
+
+def _destroyed_keys(begun: Begun | None) -> list[bytes]:
+    """Return the keys to search for: the subject's, and those of their conversations up to a number."""
+    if begun is None:
+        return []
+    subject_key = [begun.destroyed.wrapped] if begun.destroyed else []
+    return [key for key in (*subject_key, *begun.conversation_keys[:SEARCHED_CONVERSATIONS]) if key]
+
+
+def _find(database: Database, keys: Sequence[bytes]) -> tuple[int | None, int | None]:
+    """Count destroyed keys in SQLite's files, and the files' bytes; PostgreSQL's are not at hand."""
     files = database_files(database)
-    return occurrences(files, destroyed.wrapped) if destroyed and files else (None, None)
+    if not files or not keys:
+        return None, None
+    counts = [occurrences(files, key) for key in keys]
+    return sum(found for found, _ in counts), max(looked_at for _, looked_at in counts)
 
 
 def _backups_until(session: Session) -> int | None:

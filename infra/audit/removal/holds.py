@@ -2,7 +2,8 @@
 
 A hold covers one principal, or everybody. It is placed and lifted on the record (`hold.placed`, `hold.lifted`
 with the hold's id, and the subject it covers as the version), so that the check of the record can tell a
-content that was pruned in spite of a hold from one that was pruned by the rules.
+content that was removed in spite of a hold from one that was removed by the rules. A hold stands until the
+record says that it was lifted, whatever the table of holds says.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from infra.audit.leaf import Resource
+from infra.audit.removal.removals import recorded_holds
 from infra.clock import new_id, now_ms
-from infra.database.tables import LegalHold
+from infra.database.tables import AuditSubject, LegalHold
 from infra.errors import Conflict, InvalidInput, NotFound
 
 MAX_REASON_CHARS: Final = 500
@@ -42,10 +44,12 @@ class Standing:
 
     everybody: bool
     principals: frozenset[str]
+    subjects: frozenset[str] = frozenset()
+    """Subjects whom the record says are covered; their principals are among `principals` while known."""
 
     def __bool__(self) -> bool:
         """Whether any hold stands."""
-        return self.everybody or bool(self.principals)
+        return self.everybody or bool(self.principals) or bool(self.subjects)
 
     def covers(self, principal_id: str) -> bool:
         """Tell whether nothing of this principal may be removed."""
@@ -81,9 +85,15 @@ def list_holds(session: Session) -> Sequence[LegalHold]:
 
 
 def standing_holds(session: Session) -> Standing:
-    """Return whom the holds cover that stand now."""
-    covered = session.scalars(select(LegalHold.principal).where(LegalHold.lifted_at.is_(None))).all()
-    return Standing(None in covered, frozenset(one for one in covered if one is not None))
+    """Return whom the holds cover that stand now, by their table or by the record: either is enough."""
+    covered = set(session.scalars(select(LegalHold.principal).where(LegalHold.lifted_at.is_(None))))
+    recorded = recorded_holds(session)
+    subjects = frozenset(one for one in recorded if one is not None)
+    if subjects:
+        theirs = select(AuditSubject.principal).where(AuditSubject.subject_id.in_(subjects))
+        covered.update(session.scalars(theirs))
+    everybody = None in covered or None in recorded
+    return Standing(everybody, frozenset(one for one in covered if one is not None), subjects)
 
 
 def refuse_while_held(session: Session, principal_id: str) -> None:

@@ -18,9 +18,10 @@ from sqlalchemy.orm import Session
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.audit.ledger import Ledger
+from infra.audit.records import InboxSeal
 from infra.audit.removal.erasure import certified_subjects
 from infra.audit.removal.holds import take_turns
-from infra.audit.removal.removals import recorded_removals
+from infra.audit.removal.removals import proven_removals
 from infra.clock import new_id, now_ms
 from infra.database.tables import KeyBackup, SubjectKey
 from infra.errors import InvalidInput, NotFound
@@ -101,7 +102,7 @@ def restore_keys(ledger: Ledger, master_key: MasterKey, backup: bytes, *, corr: 
             )
         except SealBroken as error:
             raise BackupUnreadable("This backup was changed.") from error
-        restored = _put_back(session, keys)
+        restored = _put_back(session, keys, InboxSeal(master_key))
         outcome = f"{restored.restored} restored, {restored.erased} refused as erased"
         _record(ledger, session, EventType.KEYS_RESTORED, corr, backup_id, outcome)
     return restored
@@ -121,8 +122,8 @@ def expire_backups(ledger: Ledger, *, corr: str, at_ms: int | None = None) -> in
     return len(expired)
 
 
-def _put_back(session: Session, keys: list[dict[str, str]]) -> Restored:
-    erased = recorded_removals(session).erased | certified_subjects(session)
+def _put_back(session: Session, keys: list[dict[str, str]], inbox: InboxSeal) -> Restored:
+    erased = proven_removals(session, inbox).erased | certified_subjects(session)
     known = set(session.scalars(select(SubjectKey.subject_id)))
     missing = [key for key in keys if key["subject"] not in erased and key["subject"] not in known]
     for key in missing:

@@ -2,13 +2,14 @@
 
 A content that is not there any more is explained by a record or it was taken away. Three kinds of record
 explain it: `subject.erased` names the subject; `content.pruned` names the class and, as its version, the time
-before which contents of that class were destroyed; `audit.pruned` names the first record that is left. A
-`content.pruned` explains nothing about a subject whom a legal hold covered at that place of the log.
+before which contents of that class were destroyed; `audit.pruned` names the first record that is left. None
+explains what a legal hold covered at that place of the log: an `audit.pruned` nothing under any hold, the
+others nothing of a subject who was covered. An erasure that is only repeated explains nothing either.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from infra.audit.event_types import EventType
 from infra.audit.leaf import Leaf, Resource
-from infra.audit.records import readable
+from infra.audit.records import InboxSeal, readable
 from infra.audit.removal.retention_classes import RetentionClass, class_of
 from infra.database.tables import AuditInbox, AuditLeaf, AuditLookup
 
@@ -30,7 +31,10 @@ TELLING: Final = (
 )
 """The types of record that explain a removal, or forbid one."""
 WAITING: Final = 2**53
-"""The place of a record that has none yet: after every sealed one."""
+"""The place of the first record that has none yet: after every sealed one."""
+_NEVER: Final = 2**62
+REPEATED: Final = "was erased before"
+"""Outcome of a `subject.erased` for somebody whose erasure is on the record already."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,13 @@ class _Hold:
 
     subject: str | None
     placed: int = -1
-    lifted: int = WAITING + 1
+    lifted: int = _NEVER
+
+    def stands(self, place: int) -> bool:
+        return self.placed < place < self.lifted
 
     def covers(self, subject: str, place: int) -> bool:
-        return self.placed < place < self.lifted and self.subject in (None, subject)
+        return self.stands(place) and self.subject in (None, subject)
 
 
 @dataclass
@@ -58,7 +65,7 @@ class Removals:
     """Everything that was removed on purpose, as the record has it."""
 
     erased: set[str] = field(default_factory=set)
-    """Subject ids."""
+    """Subject ids, without those whom a hold covered."""
     minimum: int = 0
     """The first record that pruning may have left."""
     _pruned: dict[str, list[_Pruned]] = field(default_factory=dict)
@@ -76,16 +83,25 @@ class Removals:
         return False
 
     def _was_held(self, leaf: Leaf, place: int) -> bool:
-        return any(hold.covers(leaf.actor.sub, place) for hold in self._holds.values())
+        return self._is_held(leaf.actor.sub, place)
+
+    def _is_held(self, subject: str, place: int) -> bool:
+        return any(hold.covers(subject, place) for hold in self._holds.values())
+
+    def held_in_the_end(self) -> set[str | None]:
+        """Return the subjects of the holds that were placed and not lifted; None stands for everybody."""
+        return {hold.subject for hold in self._holds.values() if hold.stands(_NEVER - 1)}
 
     def note(self, place: int, leaf: Leaf) -> None:
         """Take in one record; records come in the order of the log."""
         if leaf.type == EventType.AUDIT_PRUNED:
-            self.minimum = max(self.minimum, _number(leaf.outcome))
+            if not any(hold.stands(place) for hold in self._holds.values()):
+                self.minimum = max(self.minimum, _number(leaf.outcome))
         elif leaf.res is None:
             return
         elif leaf.type == EventType.SUBJECT_ERASED:
-            self.erased.add(leaf.res.id)
+            if leaf.outcome != REPEATED and not self._is_held(leaf.res.id, place):
+                self.erased.add(leaf.res.id)
         elif leaf.type == EventType.CONTENT_PRUNED:
             self._pruned.setdefault(leaf.res.id, []).append(_Pruned(place, _number(leaf.res.ver)))
         elif leaf.type == EventType.HOLD_PLACED:
@@ -95,13 +111,35 @@ class Removals:
 
 
 def recorded_removals(session: Session) -> Removals:
-    """Read what was removed on purpose from the log and from what waits for its place in it."""
+    """Read what was removed on purpose from the log and from what waits, as it stands there.
+
+    This is for telling a reader why a content is gone. A verdict needs `proven_removals`.
+    """
     removals = Removals()
-    for place, raw in _telling(session):
-        leaf = readable(raw)
-        if leaf is not None and leaf.type in TELLING:
-            removals.note(place, leaf)
+    _note_sealed(session, removals)
+    _note_waiting(session, removals, None)
     return removals
+
+
+def proven_removals(session: Session, inbox: InboxSeal | None) -> Removals:
+    """Read what was removed on purpose from the log and from what waits for its place in it.
+
+    Of what waits only that counts which `inbox` says a server wrote; without it, nothing.
+    """
+    removals = Removals()
+    _note_sealed(session, removals)
+    if inbox is not None:
+        _note_waiting(session, removals, inbox)
+    return removals
+
+
+def recorded_holds(session: Session) -> set[str | None]:
+    """Return the subjects whom a hold covers by what is sealed or waits; None stands for everybody.
+
+    What waits counts as it stands there: a row that no server wrote is never sealed, and the check, to which
+    it says nothing, finds what was removed on its word.
+    """
+    return recorded_removals(session).held_in_the_end()
 
 
 def pruned_contents(kind: RetentionClass, before_ms: int) -> Resource:
@@ -109,13 +147,24 @@ def pruned_contents(kind: RetentionClass, before_ms: int) -> Resource:
     return Resource("contents", kind.value, str(before_ms))
 
 
-def _telling(session: Session) -> Iterator[tuple[int, bytes]]:
+def _note_sealed(session: Session, removals: Removals) -> None:
     sealed = select(AuditLeaf.index, AuditLeaf.leaf).join(AuditLookup, AuditLookup.index == AuditLeaf.index)
     wanted = sealed.where(AuditLookup.type.in_([event.value for event in TELLING]))
-    for index, leaf in session.execute(wanted.order_by(AuditLeaf.index)):
-        yield index, leaf
-    for leaf in session.scalars(select(AuditInbox.leaf).order_by(AuditInbox.id)):
-        yield WAITING, leaf
+    rows = session.execute(wanted.order_by(AuditLeaf.index))
+    _note_all(removals, ((place, leaf) for place, leaf in rows))
+
+
+def _note_waiting(session: Session, removals: Removals, inbox: InboxSeal | None) -> None:
+    rows = session.execute(select(AuditInbox.id, AuditInbox.leaf, AuditInbox.mac).order_by(AuditInbox.id))
+    taken = (row.leaf for row in rows if inbox is None or inbox.is_authentic(row.id, row.leaf, row.mac))
+    _note_all(removals, enumerate(taken, WAITING))
+
+
+def _note_all(removals: Removals, placed: Iterable[tuple[int, bytes]]) -> None:
+    for place, raw in placed:
+        leaf = readable(raw)
+        if leaf is not None and leaf.type in TELLING:
+            removals.note(place, leaf)
 
 
 def _number(text: str | None) -> int:

@@ -31,7 +31,7 @@ PUBLIC_KEY_BYTES: Final = 32
 TIME_BYTES: Final = 8
 COSIGNATURE_BYTES: Final = TIME_BYTES + 64
 LATEST_TIME: Final = 2**63 - 1
-_NAME: Final = re.compile(r"[^\s+]{1,255}")
+_NAME: Final = re.compile(r"[^\s+\ud800-\udfff]{1,255}")
 
 
 @dataclass(frozen=True)

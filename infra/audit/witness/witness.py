@@ -124,6 +124,9 @@ class Witness:
         if checkpoint.size == last.size and checkpoint.root != last.root:
             self._keep_evidence(checkpoint, body)
             raise _other_size(last)
+        if proof.path and last.size in (0, checkpoint.size):
+            # The proof of nothing new is empty. Anybody can add lines to it; the log has said nothing wrong.
+            raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, "The proof belongs to no such checkpoint.")
         if not verify_consistency(last.size, checkpoint.size, proof.path, last.root, checkpoint.root):
             self._keep_evidence(checkpoint, body)
             text = f"This is not a continuation of the log of {last.size} records that was seen before."
@@ -142,7 +145,7 @@ class Witness:
     def _keep_evidence(self, checkpoint: Checkpoint, body: bytes) -> None:
         """Keep a history that the log signed and that is not the one it showed before."""
         get_logger().error("witness.two_histories", log=checkpoint.origin, size=checkpoint.size)
-        self._folder.keep_evidence(body)
+        self._folder.keep_evidence(checkpoint, body)
 
     def _check_remembered(self, origin: str, note: str) -> None:
         if not _is_signed(note, self._keys[origin]):
@@ -228,11 +231,15 @@ class WitnessFolder:
         """Replace what was seen, durably: it is on the disk, whole, when this returns."""
         self._replace(STATE_FILE, json.dumps(notes, ensure_ascii=False, indent=1) + "\n")
 
-    def keep_evidence(self, body: bytes) -> None:
-        """Keep a refused request under its SHA-256, at most MOST_EVIDENCE of them."""
+    def keep_evidence(self, checkpoint: Checkpoint, body: bytes) -> None:
+        """Keep a refused request, one for each checkpoint and at most MOST_EVIDENCE of them.
+
+        The file is named after the SHA-256 of the checkpoint's text. That is what the log signed; the rest of
+        the request anybody can vary.
+        """
         folder = self.path / EVIDENCE_FOLDER
         folder.mkdir(exist_ok=True, mode=0o700)
-        file = folder / f"{hashlib.sha256(body).hexdigest()}.txt"
+        file = folder / f"{hashlib.sha256(checkpoint.text.encode()).hexdigest()}.txt"
         if not file.exists() and len(list(folder.iterdir())) < MOST_EVIDENCE:
             file.write_bytes(body)
 

@@ -17,6 +17,7 @@ from infra.audit.event_types import EventType
 from infra.audit.leaf import Event
 from infra.audit.ledger import Ledger
 from infra.clock import new_id
+from infra.database import Database
 from infra.database.tables import Chunk
 from infra.errors import AuditUnavailable, ModelUnavailable
 from infra.llm import Completion
@@ -89,6 +90,15 @@ class WatchedLedger:
         recorded = self.inner.record(event, content)
         self.written.append((event, content))
         return recorded
+
+    def healthy(self) -> bool:
+        """Say whether the next record would be taken."""
+        return self.fails_at is None or len(self.written) < self.fails_at
+
+    @property
+    def database(self) -> Database:
+        """Where the records are."""
+        return self.inner.database
 
     @property
     def types(self) -> list[str]:

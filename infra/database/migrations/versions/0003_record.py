@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from infra.database.tables import BigInt
+from infra.errors import ConfigurationError
 
 revision = "0003"
 down_revision = "0002"
@@ -24,6 +25,7 @@ def upgrade() -> None:
     """Add what the record is read, witnessed, pruned and erased with."""
     lookup, passages = _lookups()
     _fill(lookup, passages)
+    _authenticate_inbox()
     op.create_table(
         "audit_cosignatures",
         sa.Column("size", BigInt, primary_key=True, autoincrement=False),
@@ -82,6 +84,27 @@ def _fill(lookup: sa.Table, passages: sa.Table) -> None:
         named = dict.fromkeys((passage["doc"][:36], passage["ver"][:36]) for passage in leaf.get("ret", []))
         for doc, ver in named:
             connection.execute(passages.insert().values(doc=doc, ver=ver, index=index))
+
+
+def _authenticate_inbox() -> None:
+    """Add what shows that a server wrote a waiting record; raises ConfigurationError while records wait.
+
+    Here is no key to make it with, and a record without it is never sealed.
+    """
+    inbox = sa.table("audit_inbox", sa.column("id", sa.String(36)))
+    if op.get_bind().scalar(sa.select(inbox.c.id).limit(1)) is not None:
+        raise ConfigurationError(
+            "Records of the earlier version still wait for their place in the log.",
+            hint="Start and stop the earlier version once: it seals them. Then start this one again.",
+        )
+    op.drop_table("audit_inbox")
+    op.create_table(
+        "audit_inbox",
+        sa.Column("id", sa.String(36), nullable=False),
+        sa.Column("leaf", sa.LargeBinary(), nullable=False),
+        sa.Column("mac", sa.LargeBinary(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_inbox")),
+    )
 
 
 def _stored_leaves(connection: sa.Connection) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -28,6 +28,7 @@ from infra.audit.records import LedgerDamaged
 from infra.audit.stored_log import MINIMUM
 from infra.audit.verify import Verdict
 from infra.audit.witness.cosignature import Cosigner
+from infra.audit.witness.witnessed import Cosigned
 from infra.clock import now_ms
 from infra.database.tables import (
     AuditCheckpoint,
@@ -313,7 +314,9 @@ def test_a_witness_must_have_cosigned(ledger: Ledger, whole: Path, tmp_path: Pat
         with ledger.database.write() as session:
             session.execute(delete(AuditCosignature))
     assert (cosigned / "checkpoint").read_text() == note + line
-    assert verify_bundle(cosigned, key=key, witness_keys=ours).verdict is Verdict.SOUND
+    report = verify_bundle(cosigned, key=key, witness_keys=ours)
+    assert report.verdict is Verdict.SOUND
+    assert report.cosigned == (Cosigned(WITNESS.key.name, SIZE, 1_795_000_000),)
     other = str(Cosigner("witness.example/w", b"\x0c" * 32).key)
     assert verify_bundle(cosigned, key=key, witness_keys=[*ours, other]).verdict is Verdict.UNTRUSTED_KEY
     assert verify_bundle(cosigned, key=key, witness_keys=["x"]).verdict is Verdict.UNREADABLE
@@ -351,6 +354,17 @@ def test_a_pruned_log_is_exported_and_checked(tmp_path: Path) -> None:
         assert not (out / "tile/1").exists()
         (out / "pruned").write_text("A" * 43 + "=\n")
         assert verdict(out, ledger) is Verdict.TAMPERED
+
+
+@pytest.mark.parametrize(("size", "expected"), [(128, Verdict.INCOMPLETE), (256, Verdict.SOUND)])
+def test_a_kept_checkpoint_at_the_cut_is_compared(tmp_path: Path, size: int, expected: Verdict) -> None:
+    """One of exactly what was pruned agrees with what stands for it; others find nothing."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        fill(ledger, 300, seal_every=128)
+        kept = next(note for note in ledger.proofs.checkpoints() if read_checkpoint(note).size == size)
+        prune(ledger, 256)
+        out = export(ledger, tmp_path / "out")
+        assert verify_bundle(out, key=ledger.verifier_key, kept_note=kept).verdict is expected
 
 
 def prune(ledger: Ledger, minimum: int) -> None:

@@ -168,3 +168,20 @@ def test_a_key_name_has_no_spaces_and_no_plus(name: str) -> None:
     """Such a name would make the note ambiguous."""
     with pytest.raises(NoteUnreadable):
         Signer(name, b"\x01" * 32)
+
+
+HALF = "\ud800"
+
+
+def test_half_a_character_is_in_no_key_and_no_note() -> None:
+    """What cannot be written as UTF-8 is refused as unreadable, where a name or a text may hold anything."""
+    _, key_id, encoded = str(KEY).split("+", 2)
+    note = sign_checkpoint(HEAD, SIGNER)
+    with pytest.raises(NoteUnreadable):
+        VerifierKey.parse(f"{HALF}x+{key_id}+{encoded}")
+    with pytest.raises(NoteUnreadable):
+        Signer(f"{HALF}x", b"\x01" * 32)
+    with pytest.raises(NoteUnreadable):
+        open_note(HALF + note, KEY)
+    with pytest.raises(NoteUnreadable):
+        read_checkpoint(HALF + note)

@@ -264,6 +264,34 @@ def _said(ledger: Ledger) -> list[str | None]:
     return [leaf.outcome for leaf in leaves if leaf and leaf.type == EventType.AUDIT_FORWARDED]
 
 
+def test_a_cursor_beyond_the_record_is_no_delivery(ledger, event, receiver, run, file):
+    """A cursor that somebody moved past the end sends nothing, is unreachable, and is on the record once."""
+    write(ledger, event, 3)
+    with ledger.database.write() as session:
+        session.add(AuditMark(name=MARK, index=1000))
+    forwarding = Forwarding(ledger, receiver, interval_s=0.01)
+    with run():
+        forwarding.start()
+        try:
+            wait_for(lambda: forwarding.status.state == "unreachable")
+            wait_for(lambda: _said(ledger) != [])
+            time.sleep(0.2)
+        finally:
+            forwarding.stop()
+    assert _said(ledger) == ["unreachable: the cursor is beyond the end of the record"]
+    assert received(file) == []
+    assert forwarding.status.state == "unreachable"
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_a_cursor_at_the_end_is_in_order(ledger, event, receiver, count):
+    """Everything is forwarded, and nothing is new: also of a record that is still empty."""
+    write(ledger, event, count)
+    with ledger.database.write() as session:
+        session.add(AuditMark(name=MARK, index=count))
+    assert Forwarding(ledger, receiver).forward() == 0
+
+
 def test_forwarding_does_not_feed_itself(ledger, event, receiver, run, file):
     """With nothing else going on, a connected forwarder writes no records and sends none."""
     write(ledger, event, 2)

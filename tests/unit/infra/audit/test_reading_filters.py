@@ -17,6 +17,7 @@ from infra.audit.ledger import Ledger
 from infra.audit.reading.filters import Direction, EventFilter, Place, find_page
 from infra.audit.reading.reach import cited_chunks, people_reached, reach_counts, reach_page, target_of
 from infra.audit.reading.scan import Range, scan
+from infra.audit.records import InboxSeal
 from infra.database import Database
 from infra.database.tables import AuditInbox, AuditLeaf, AuditLookup, Base
 from infra.keys import MasterKey
@@ -129,7 +130,8 @@ def test_an_empty_log_has_one_empty_page(database: Database) -> None:
 def test_a_record_that_cannot_be_read_is_listed(log: Log, wanted: EventFilter) -> None:
     """A record in no known format has no look-up row, and must not vanish from the list for that."""
     with log.database.write() as session:
-        session.execute(insert(AuditInbox).values(id="unreadable", leaf=b"{}"))
+        mac = InboxSeal(MasterKey(b"\x2a" * 32)).mac("unreadable", b"{}")
+        session.execute(insert(AuditInbox).values(id="unreadable", leaf=b"{}", mac=mac))
     log.ledger.sealer.seal_all()
     with log.database.read() as session:
         page = find_page(session, wanted, None, limit=5, newest_first=True)

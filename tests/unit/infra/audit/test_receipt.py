@@ -199,6 +199,79 @@ def test_a_spoiled_receipt_has_its_verdict(
 
 
 @pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda r: r.update(index=float(r["index"])),
+        lambda r: r.update(size=float(r["size"])),
+        lambda r: r["covers"]["passages"][0].update(rank=True),
+        lambda r: r["covers"].update(segments=False),
+        lambda r: r["covers"]["policies"][0].update(epoch=3.0),
+    ],
+)
+def test_a_value_of_another_kind_is_another_value(
+    ledger: Ledger, receipt: dict[str, Any], spoil: Spoil
+) -> None:
+    """3.0 is not 3, and true is not 1, although they compare as equal."""
+    spoil(receipt)
+    assert verdict(receipt, ledger) is Verdict.TAMPERED
+
+
+@pytest.mark.parametrize(
+    ("written", "forged"),
+    [
+        ('{"format"', '{"covers": {"outcome": "refused"}, "format"'),
+        ('"covers": {', '"covers": {"outcome": "refused", '),
+        ('"records": [{', '"records": [{"leaf": "{}", '),
+    ],
+)
+def test_a_receipt_that_says_one_thing_twice_is_refused(
+    ledger: Ledger, receipt: dict[str, Any], written: str, forged: str
+) -> None:
+    """Another program may read the first of the two, which nothing vouches for."""
+    text = json.dumps(receipt)
+    assert text.count(written) == 1
+    report = verify_receipt(text.replace(written, forged).encode(), key=ledger.verifier_key)
+    assert report.verdict is Verdict.TAMPERED
+    assert "twice" in report.sentence
+
+
+@pytest.mark.parametrize("depth", range(100, 1200, 50))
+def test_a_deeply_nested_receipt_is_no_failure(ledger: Ledger, receipt: dict[str, Any], depth: int) -> None:
+    """It may be read and yet be too deep to be written again."""
+    text = json.dumps(receipt).replace('{"format"', f'{{"extra": {"[" * depth}{"]" * depth}, "format"', 1)
+    report = verify_receipt(text.encode(), key=ledger.verifier_key)
+    assert report.verdict in (Verdict.TAMPERED, Verdict.UNREADABLE)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("verifier_key", Verdict.UNREADABLE),
+        ("checkpoint", Verdict.TAMPERED),
+        ("answer", Verdict.TAMPERED),
+        ("id", Verdict.TAMPERED),
+    ],
+)
+def test_half_a_character_is_no_failure(
+    ledger: Ledger, receipt: dict[str, Any], name: str, expected: Verdict
+) -> None:
+    """JSON can hold half a surrogate pair, which no signature is over."""
+    receipt[name] = "\ud800" + receipt[name]
+    assert verdict(receipt, ledger) is expected
+    assert verdict(receipt) is expected
+
+
+def test_half_a_character_in_every_proof_is_no_failure(ledger: Ledger, receipt: dict[str, Any]) -> None:
+    """Also where the note is the same in all of them."""
+    for holder in (receipt, *receipt["records"]):
+        for name in ("checkpoint", "tlog_proof"):
+            if name in holder:
+                holder[name] = holder[name].replace("log.example/made\n", "log.example/made\ud800\n", 1)
+    assert "\ud800" in receipt["checkpoint"]
+    assert verdict(receipt, ledger) is Verdict.UNREADABLE
+
+
+@pytest.mark.parametrize(
     "data", [b"", b"x", b"\xff", b"[]", b"{}", b"null", b"[" * 100_000, b'{"format": 1}']
 )
 def test_what_is_no_receipt_is_unreadable(data: bytes) -> None:

@@ -17,6 +17,7 @@ from infra.audit.forwarding.forwarding import MARK
 from infra.audit.leaf import SYSTEM, Event, Retrieved
 from infra.audit.ledger import Ledger
 from infra.audit.merkle import CompactRange, leaf_hash, node_count, verify_inclusion
+from infra.audit.records import InboxSeal
 from infra.audit.removal import retention
 from infra.audit.removal.holds import hold_resource, lift_hold, place_hold
 from infra.audit.removal.removals import recorded_removals
@@ -35,6 +36,7 @@ from infra.database.tables import (
     AuditNode,
     AuditPassage,
 )
+from infra.keys import MasterKey
 
 MakeEvent = Callable[..., Event]
 QUESTION = b"How many days of notice does the contract ask for?"
@@ -453,12 +455,15 @@ def test_a_changed_look_up_row_is_tampering(ledger: Ledger, event: MakeEvent, ch
 
 
 def test_a_look_up_row_of_an_unreadable_record_is_tampering(
-    ledger: Ledger, database: Database, event: MakeEvent
+    ledger: Ledger, database: Database, event: MakeEvent, master_key: MasterKey
 ) -> None:
     """A record that cannot be read has no rows; one that claims to be about it was made up."""
     ledger.record(event())
     with database.write() as session:
-        session.execute(insert(AuditInbox).values(id="ffffffff-0000-7000-8000-000000000000", leaf=b"{}"))
+        mac = InboxSeal(master_key).mac("ffffffff-0000-7000-8000-000000000000", b"{}")
+        session.execute(
+            insert(AuditInbox).values(id="ffffffff-0000-7000-8000-000000000000", leaf=b"{}", mac=mac)
+        )
     ledger.sealer.seal_all()
     assert ledger.verify().verdict is Verdict.UNREADABLE
     with database.write() as session:

@@ -19,6 +19,7 @@ from infra.audit.event_types import Stage
 from infra.audit.leaf import SYSTEM, Event, Leaf, canonical
 from infra.audit.ledger import Ledger
 from infra.audit.merkle import EMPTY_ROOT, leaf_hash, root
+from infra.audit.records import InboxSeal
 from infra.audit.verify import Report, Verdict, verify_log
 from infra.database import Database
 from infra.database.tables import (
@@ -31,6 +32,7 @@ from infra.database.tables import (
     AuditPassage,
     Base,
 )
+from infra.keys import MasterKey
 
 MakeEvent = Callable[..., Event]
 Tamper = Callable[[Session, random.Random], int]
@@ -398,15 +400,15 @@ def test_a_kept_checkpoint_of_the_same_log_agrees(filled: Ledger, event: MakeEve
 
 
 def test_an_unreadable_inbox_row_is_sealed_and_pointed_at(
-    ledger: Ledger, database: Database, event: MakeEvent
+    ledger: Ledger, database: Database, event: MakeEvent, master_key: MasterKey
 ) -> None:
-    """Damage before sealing does not stop the log; the check names the record."""
+    """What a newer server wrote does not stop the log; the check names the record."""
     for _ in range(3):
         ledger.record(event())
     with database.write() as session:
         newest = session.scalars(select(AuditInbox).order_by(AuditInbox.id.desc())).first()
         assert newest is not None
-        newest.leaf = b"damaged"
+        newest.leaf, newest.mac = b"newer", InboxSeal(master_key).mac(newest.id, b"newer")
     ledger.sealer.seal()
     report = ledger.verify()
     assert (report.verdict, report.first_bad) == (Verdict.UNREADABLE, 2)

@@ -155,6 +155,32 @@ def test_a_proof_where_none_belongs_is_refused(client):
     log = GrownLog().grow(3)
     line = b64encode(bytes(32)).decode()
     assert ask(client, log.request(0, 3).replace("old 0\n", f"old 0\n{line}\n"))[0] == 422
+    assert ask(client, log.request(0, 3))[0] == 200
+    assert ask(client, log.request(3, 3).replace("old 3\n", f"old 3\n{line}\n"))[0] == 422
+
+
+def test_lines_that_anybody_can_add_are_no_second_history(client, folder, capsys):
+    """A replayed checkpoint with a made-up proof is no alarm, and takes no room from a real one."""
+    log = GrownLog().grow(8)
+    ask(client, log.request(0, 8))
+    for number in range(MOST_EVIDENCE + 5):
+        line = b64encode(number.to_bytes(32, "big")).decode()
+        assert ask(client, log.request(8, 8).replace("old 8\n", f"old 8\n{line}\n"))[0] == 422
+    assert not (folder.path / EVIDENCE_FOLDER).exists()
+    assert "two_histories" not in "".join(capsys.readouterr())
+    body = GrownLog(salt="forged ").grow(12).request(8, 12)
+    assert ask(client, body)[0] == 422
+    assert [file.read_text() for file in (folder.path / EVIDENCE_FOLDER).iterdir()] == [body]
+
+
+def test_a_checkpoint_is_kept_once_however_it_is_sent(client, folder):
+    """Requests that differ in what the log did not sign are one piece of evidence."""
+    ask(client, GrownLog().grow(8).request(0, 8))
+    genuine = GrownLog(salt="forged ").grow(12)
+    for number in range(5):
+        lines = b64encode(number.to_bytes(32, "big")).decode()
+        assert ask(client, f"old 8\n{lines}\n\n{genuine.notes[12]}")[0] == 422
+    assert len(list((folder.path / EVIDENCE_FOLDER).iterdir())) == 1
 
 
 def test_a_refused_history_changes_nothing(client):
@@ -168,7 +194,7 @@ def test_a_refused_history_changes_nothing(client):
 def test_evidence_does_not_fill_the_disk(folder):
     """A log that lies without end leaves a bounded number of files."""
     for number in range(MOST_EVIDENCE + 5):
-        folder.keep_evidence(str(number).encode())
+        folder.keep_evidence(Checkpoint("log.example/test", number, bytes(32)), b"a request")
     assert len(list((folder.path / EVIDENCE_FOLDER).iterdir())) == MOST_EVIDENCE
 
 

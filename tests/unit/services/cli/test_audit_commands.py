@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 from typer.testing import CliRunner, Result
 
-from infra.audit.checkpoint import VerifierKey
+from infra.audit.checkpoint import Checkpoint, VerifierKey, read_checkpoint, sign_checkpoint
 from infra.audit.event_types import EventType
 from infra.audit.ledger import Ledger
 from infra.audit.proofs.receipts import AnswerRecords
+from infra.audit.removal.retention import DAY_MS, prune
 from infra.audit.witness.cosignature import Cosigner
+from infra.audit.witness.cosignature_store import store_cosignature
+from infra.clock import now_ms
 from infra.database.tables import AuditLeaf
 from infra.settings import Settings
 from infra.stores import open_database, open_ledger
 from services.cli.audit import audit
+from services.cli.terminal import plain
 from tests.made_record import fill
 
 
@@ -127,6 +133,10 @@ def test_keys_and_checkpoints_come_from_files(ledger: Ledger, bundle: Path, tmp_
         (("--kept", "/nonexistent"), 4),
         (("--witness-key", "x+y+z"), 4),
         (("--witness-key", "witness.example/w+5d6dbf0e+AAAA"), 4),
+        (("--witness-key", "w" * 255 + "+5d6dbf0e+AAAA"), 4),
+        (("--key", "k" * 5000 + "+5d6dbf0e+AAAA"), 4),
+        (("--key", "\udcffx+5d6dbf0e+AAAA"), 4),
+        (("--kept", "/nonexistent/\udcff"), 4),
     ],
 )
 def test_what_cannot_be_read_ends_with_4(bundle: Path, words: tuple[str, ...], code: int) -> None:
@@ -134,6 +144,8 @@ def test_what_cannot_be_read_ends_with_4(bundle: Path, words: tuple[str, ...], c
     checked = run("verify", str(bundle), *words)
     assert checked.exit_code == code
     assert checked.exception is None or isinstance(checked.exception, SystemExit)
+    # Each of them is foreseen, and told in words of its own.
+    assert "unexpected" not in checked.output
 
 
 def test_each_verdict_is_an_exit_code(bundle: Path) -> None:
@@ -166,6 +178,93 @@ def test_a_witness_that_never_cosigned_is_missed(data_dir: str) -> None:
     """A record without the cosignature that somebody counts on is not trusted."""
     key = str(Cosigner("witness.example/w", b"\x0b" * 32).key)
     assert run("verify", "--data-dir", data_dir, "--witness-key", key).exit_code == 3
+
+
+WITNESS = Cosigner("witness.example/w", b"\x0b" * 32)
+
+
+@contextmanager
+def made_record(folder: Path) -> Iterator[Ledger]:
+    """Yield the ledger of a new data folder."""
+    settings = Settings(data_dir=folder)
+    database, master_key = open_database(settings)
+    ledger = open_ledger(settings, database, master_key)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+        database.close()
+
+
+def cosign(ledger: Ledger, at_s: int) -> int:
+    """Store a cosignature of the newest checkpoint; returns its size."""
+    note = ledger.proofs.checkpoint() or ""
+    with ledger.database.write() as session:
+        store_cosignature(
+            session, read_checkpoint(note).size, WITNESS.key.name, WITNESS.cosign(note, at_s=at_s)
+        )
+    return read_checkpoint(note).size
+
+
+def test_a_cosigned_record_says_what_is_covered(tmp_path: Path) -> None:
+    """How many records, until when, and that what comes later is not."""
+    with made_record(tmp_path) as ledger:
+        fill(ledger, 5)
+        at_s = now_ms() // 1000 - 10
+        size = cosign(ledger, at_s)
+    words = ("verify", "--data-dir", str(tmp_path), "--witness-key", str(WITNESS.key))
+    told = run(*words)
+    assert told.exit_code == 0
+    when = datetime.datetime.fromtimestamp(at_s, datetime.UTC).isoformat()
+    assert f"{WITNESS.key.name} cosigned {size} records at {when}" in told.stdout
+    assert "later records are not covered" in told.stdout
+    expected = [{"witness": WITNESS.key.name, "size": size, "at": when}]
+    assert json.loads(run(*words, "--json").stdout)["cosigned"] == expected
+
+
+@pytest.mark.parametrize(("minutes", "code"), [(55, 0), (70, 3), (60 * 24 * 7, 3)])
+def test_a_record_that_no_witness_saw_lately_is_not_trusted(tmp_path: Path, minutes: int, code: int) -> None:
+    """A database that was put back as a whole still has the cosignature of that day."""
+    with made_record(tmp_path) as ledger:
+        fill(ledger, 5)
+        cosign(ledger, now_ms() // 1000 - 60 * minutes)
+    words = ("verify", "--data-dir", str(tmp_path), "--witness-key", str(WITNESS.key), "--json")
+    told = run(*words)
+    assert told.exit_code == code
+    answer = json.loads(told.stdout)
+    assert answer["cosigned"][0]["size"] == answer["size"]
+    assert ("more than an hour ago" in answer["message"]) is (code == 3)
+
+
+def test_a_cosignature_of_no_calendar_is_told(tmp_path: Path) -> None:
+    """A witness can sign any number of seconds."""
+    with made_record(tmp_path) as ledger:
+        fill(ledger, 5)
+        cosign(ledger, 2**62)
+    told = run("verify", "--data-dir", str(tmp_path), "--witness-key", str(WITNESS.key))
+    assert told.exit_code == 0
+    assert f"second {2**62}" in told.stdout
+
+
+@pytest.mark.parametrize(("size", "code"), [(128, 2), (256, 0), (300, 0)])
+def test_a_kept_checkpoint_of_pruned_records_is_not_passed_over(tmp_path: Path, size: int, code: int) -> None:
+    """Below the cut nothing is left to compare it with; at the cut and after it is compared."""
+    data = tmp_path / "data"
+    data.mkdir()
+    with made_record(data) as ledger:
+        fill(ledger, 300, seal_every=128)
+        notes = {read_checkpoint(note).size: note for note in ledger.proofs.checkpoints()}
+        other = sign_checkpoint(Checkpoint(ledger.signer.verifier_key.name, size, bytes(32)), ledger.signer)
+        prune(ledger, {"records": 1}, corr="p", at_ms=now_ms() + 2 * DAY_MS)
+        ledger.sealer.seal_all()
+    (tmp_path / "kept").write_text(notes[size])
+    words = ("verify", "--data-dir", str(data), "--json")
+    checked = run(*words, "--kept", str(tmp_path / "kept"))
+    assert (checked.exit_code, json.loads(checked.stdout)["minimum"]) == (code, 256)
+    # Another history under the same key is never sound.
+    (tmp_path / "other").write_text(other)
+    assert run(*words, "--kept", str(tmp_path / "other")).exit_code == (code or 1)
+    assert run(*words).exit_code == 0
 
 
 def test_a_damaged_data_folder_is_tampered_with(tmp_path: Path) -> None:
@@ -203,3 +302,35 @@ def test_no_receipt_ends_with_4(tmp_path: Path, text: str) -> None:
     (tmp_path / "file").write_text(text)
     assert run("verify-receipt", str(tmp_path / "file")).exit_code == 4
     assert run("verify-receipt", str(tmp_path / "missing")).exit_code == 4
+
+
+def test_what_is_no_text_is_printed_escaped() -> None:
+    """A file's name may be no UTF-8; standard output would refuse it."""
+    assert plain("a\udcffb") == "a\\udcffb"
+
+
+@pytest.mark.parametrize("name", ["answer", "verifier_key"])
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_half_a_character_has_a_verdict(receipt: Path, name: str, words: tuple[str, ...]) -> None:
+    """JSON can hold what no terminal can print; the verdict is printed all the same."""
+    document = json.loads(receipt.read_text())
+    document[name] = "\ud800" + document[name]
+    receipt.write_text(json.dumps(document))
+    checked = run("verify-receipt", str(receipt), *words)
+    assert checked.exit_code == (1 if name == "answer" else 4)
+    assert checked.stdout
+
+
+@pytest.mark.parametrize("error", [RuntimeError("x"), OSError(36, "x"), ValueError("x"), RecursionError()])
+@pytest.mark.parametrize("command", ["check_bundle", "check_receipt"])
+def test_whatever_goes_wrong_is_no_verdict(
+    receipt: Path, monkeypatch: pytest.MonkeyPatch, command: str, error: Exception
+) -> None:
+    """A mistake of ours ends with 4: 1 would say that somebody tampered with the record."""
+
+    def fail(*_of: object, **_with: object) -> int:
+        raise error
+
+    monkeypatch.setattr(f"services.cli.audit_checks.{command}", fail)
+    name = "verify" if command == "check_bundle" else "verify-receipt"
+    assert run(name, str(receipt)).exit_code == 4
