@@ -7,12 +7,19 @@ from typing import Final
 from infra.audit.forwarding.forwarding import Forwarding
 from infra.audit.forwarding.syslog import SyslogReceiver
 from infra.audit.ledger import Ledger
+from infra.audit.removal.retention import Outside
 from infra.audit.witness.witnessing import Witnessing
 from infra.settings import Settings
 
 NONE: Final = "none"
 """Nothing of the kind is set up."""
 _WORST_FIRST: Final = ("refused", "unreachable", "new", "reached")
+
+
+def outside_of(settings: Settings) -> Outside:
+    """Return who has to have seen records before retention may take them."""
+    names = tuple(witness.name for witness in settings.witnesses)
+    return Outside(is_forwarded=settings.syslog_url is not None, witnesses=names)
 
 
 class Outposts:

@@ -15,6 +15,7 @@ from infra.database.traces import empty_write_ahead_log
 from infra.logs import get_logger
 from infra.queue import Ticker
 from infra.settings import Settings
+from services.outposts import outside_of
 
 PERIOD_S: Final = 600.0
 """How often it is looked whether something is due, in seconds."""
@@ -56,7 +57,7 @@ class RetentionSchedule:
 
     def _prune(self) -> None:
         days = {str(name): count for name, count in self._settings.retention_days.items()}
-        done = prune(self._ledger, days, corr=new_id(), is_forwarded=self._settings.syslog_url is not None)
+        done = prune(self._ledger, days, corr=new_id(), outside=outside_of(self._settings))
         if done.records or any(done.contents.values()):
             # What was deleted lies in the log of SQLite until that is emptied.
             empty_write_ahead_log(self._ledger.database)

@@ -22,13 +22,14 @@ from infra.keys import MasterKey
 from infra.settings import Settings
 from infra.stores import open_database, open_ledger
 from services.cli.terminal import answers, print_json
+from services.outposts import outside_of
 
 
 def prune_record(settings: Settings, *, as_json: bool) -> None:
     """Remove what the days in the settings say, end what is over, and print what went."""
     days = {str(name): count for name, count in settings.retention_days.items() if count}
     with _opened(settings) as (ledger, _):
-        done = prune(ledger, days, corr=new_id(), is_forwarded=settings.syslog_url is not None)
+        done = prune(ledger, days, corr=new_id(), outside=outside_of(settings))
         expired = expire_backups(ledger, corr=new_id())
         finish_unfinished(ledger.database)
         empty_write_ahead_log(ledger.database)

@@ -26,6 +26,7 @@ from infra.audit.removal.holds import Standing, standing_holds, take_turns
 from infra.audit.removal.removals import pruned_contents
 from infra.audit.removal.retention_classes import RetentionClass, class_of
 from infra.audit.stored_log import MINIMUM, SEGMENT, minimum_index
+from infra.audit.witness.cosignature_store import cosigned_size
 from infra.clock import now_ms
 from infra.database.tables import (
     AuditContent,
@@ -61,18 +62,35 @@ class Pruned:
     """Whether a legal hold kept records from being removed."""
 
 
+@dataclass(frozen=True)
+class Outside:
+    """Who has to have seen records before they may go: the SIEM, and witnesses by name."""
+
+    is_forwarded: bool = False
+    witnesses: tuple[str, ...] = ()
+
+    def seen(self, session: Session, upto: int) -> int:
+        """Return up to which record everybody has seen the log, `upto` at most.
+
+        A witness that last saw a size below the first record that is left could never be shown that the
+        log grew from there.
+        """
+        seen = [cosigned_size(session, witness) for witness in self.witnesses]
+        return min([upto, *seen, *([next_to_forward(session)] if self.is_forwarded else [])])
+
+
 def prune(
     ledger: Ledger,
     days: Mapping[str, int],
     *,
     corr: str,
     at_ms: int | None = None,
-    is_forwarded: bool = False,
+    outside: Outside | None = None,
 ) -> Pruned:
     """Remove what is older than its class's number of days; 0 or nothing keeps a class for ever.
 
-    `at_ms` is the moment that days are counted back from, by default now. With `is_forwarded`, records that
-    the SIEM has not received yet stay. Raises AuditUnavailable and the
+    `at_ms` is the moment that days are counted back from, by default now. Records that `outside` has
+    not seen yet stay. Raises AuditUnavailable and the
     database's own errors; what was removed before stays removed, and is on the record.
     """
     now, done = now_ms() if at_ms is None else at_ms, Pruned()
@@ -82,7 +100,7 @@ def prune(
             done.contents[kind.value] = prune_contents(ledger, kind, before, corr=corr)
     if days.get(RECORDS, 0) > 0:
         done.records, done.is_held = prune_records(
-            ledger, now - days[RECORDS] * DAY_MS, corr=corr, is_forwarded=is_forwarded
+            ledger, now - days[RECORDS] * DAY_MS, corr=corr, outside=outside
         )
     with ledger.database.read() as session:
         done.minimum = minimum_index(session)
@@ -167,7 +185,7 @@ def _delete_contents(session: Session, some: Sequence[_Content]) -> int:
 
 
 def prune_records(
-    ledger: Ledger, before_ms: int, *, corr: str, is_forwarded: bool = False
+    ledger: Ledger, before_ms: int, *, corr: str, outside: Outside | None = None
 ) -> tuple[int, bool]:
     """Remove whole segments of records from before a time; returns how many, and whether a hold forbade it.
 
@@ -176,8 +194,8 @@ def prune_records(
     with ledger.database.read() as session:
         begin = first = minimum_index(session)
         target = _target(session, first, before_ms)
-        if is_forwarded:
-            target = min(target, next_to_forward(session) // SEGMENT * SEGMENT)
+        if outside is not None:
+            target = min(target, outside.seen(session, target) // SEGMENT * SEGMENT)
     while first < target:
         upto = min(first + PRUNED_AT_ONCE, target)
         with ledger.database.write() as session:

@@ -21,10 +21,11 @@ from infra.audit.records import InboxSeal
 from infra.audit.removal import retention
 from infra.audit.removal.holds import hold_resource, lift_hold, place_hold
 from infra.audit.removal.removals import recorded_removals
-from infra.audit.removal.retention import DAY_MS, prune, prune_records
+from infra.audit.removal.retention import DAY_MS, Outside, prune, prune_records
 from infra.audit.removal.retention_classes import RetentionClass, class_of
 from infra.audit.stored_log import SEGMENT, RecordsPruned, minimum_index, stored_nodes
 from infra.audit.verify import Verdict
+from infra.audit.witness.cosignature_store import store_cosignature
 from infra.clock import now_ms
 from infra.database import Database
 from infra.database.tables import (
@@ -357,11 +358,26 @@ def test_only_what_is_old_goes(long_log: Ledger) -> None:
 
 def test_what_was_not_forwarded_yet_stays(long_log: Ledger, database: Database) -> None:
     """A receiver that is away loses nothing to retention: only whole segments before its cursor go."""
-    assert prune_records(long_log, in_days(1), corr="p", is_forwarded=True) == (0, False)
+    siem = Outside(is_forwarded=True)
+    assert prune_records(long_log, in_days(1), corr="p", outside=siem) == (0, False)
     with database.write() as session:
         session.merge(AuditMark(name=MARK, index=SEGMENT + 3))
-    assert prune_records(long_log, in_days(1), corr="p", is_forwarded=True) == (SEGMENT, False)
+    assert prune_records(long_log, in_days(1), corr="p", outside=Outside(is_forwarded=True)) == (
+        SEGMENT,
+        False,
+    )
     assert long_log.verify().is_sound
+
+
+def test_what_a_witness_has_not_seen_yet_stays(long_log: Ledger, database: Database) -> None:
+    """A witness that lags can still be shown that the log grew from what it saw."""
+    outside = Outside(witnesses=("witness.example/w1", "witness.example/w2"))
+    with database.write() as session:
+        store_cosignature(session, 2 * SEGMENT, "witness.example/w1", "— w1\n")
+    assert prune_records(long_log, in_days(1), corr="p", outside=outside) == (0, False)
+    with database.write() as session:
+        store_cosignature(session, SEGMENT + 1, "witness.example/w2", "— w2\n")
+    assert prune_records(long_log, in_days(1), corr="p", outside=outside) == (SEGMENT, False)
 
 
 def test_any_hold_forbids_pruning_records(long_log: Ledger, bob: Principal) -> None:
