@@ -8,6 +8,7 @@ Before each release it is looked up anew who asks: an answer takes minutes, and 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import re
@@ -347,7 +348,12 @@ class Answerer:
             with anyio.CancelScope(shield=True):
                 if not handler.is_done():
                     await handler.cancel_run()
-                await anyio.to_thread.run_sync(self._close, record, outcome)
+                if record.is_in_doubt:
+                    # The ledger has just made this request wait, and finding out what it took would
+                    # double that.
+                    asyncio.get_running_loop().run_in_executor(None, self._close, record, outcome)
+                else:
+                    await anyio.to_thread.run_sync(self._close, record, outcome)
 
     def _close(self, record: AnswerRecord, outcome: str) -> None:
         """Put the end of an answer that broke off on the record, and those that could not be written before.

@@ -62,6 +62,11 @@ class AnswerRecord:
         self._in_doubt = False
         self._writing = threading.RLock()
 
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether a write failed, so that `interrupted` first has to ask the record what stands there."""
+        return self._in_doubt
+
     def asked(self, question: Question) -> None:
         """Record who asks what; the conversation that comes along is part of it."""
         actor = self._ledger.identify(self._principal)
