@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,10 +12,9 @@ from infra.audit.bundles.bundle import BundleReport, verify_bundle
 from infra.audit.bundles.bundle_files import LARGEST_TEXT
 from infra.audit.checkpoint import NoteUnreadable
 from infra.audit.proofs.receipt import LARGEST_RECEIPT, ReceiptReport, verify_receipt
-from services.cli.terminal import answers, messages, plain, print_json
+from services.cli.terminal import answers, plain, print_json, record_progress
 
 if TYPE_CHECKING:
-    from infra.audit.bundles.bundle import Progress
     from infra.audit.witness.witnessed import Cosigned
 
 _WIDTH: Final = 12
@@ -42,7 +40,7 @@ class Trusted:
 
 def check_bundle(folder: Path, trusted: Trusted, *, as_json: bool) -> int:
     """Check the bundle in `folder` and print the verdict; returns the exit code."""
-    with _progress(hidden=as_json) as progress:
+    with record_progress("Checking records", hidden=as_json) as progress:
         report = verify_bundle(
             folder,
             key=trusted.key,
@@ -149,20 +147,6 @@ def _receipt_as_json(report: ReceiptReport, covers: dict[str, Any] | None) -> di
         "own_key": report.own_key,
         "covers": covers,
     }
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Progress | None]:
-    """Yield what shows how far a long check is, on standard error."""
-    console = messages()
-    if hidden or not console.is_terminal:
-        yield None
-        return
-    from rich.progress import Progress as Bar
-
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task("Checking records", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _key(text: str) -> str:

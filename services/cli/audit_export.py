@@ -15,10 +15,9 @@ from infra.database import Database
 from infra.errors import Conflict, NotFound
 from infra.master_key import load_master_key
 from infra.stores import open_ledger
-from services.cli.terminal import answers, messages, plain, print_json
+from services.cli.terminal import answers, plain, print_json, record_progress
 
 if TYPE_CHECKING:
-    from infra.audit.bundles.export import Progress
     from infra.audit.ledger import Ledger
     from infra.settings import Settings
 
@@ -35,7 +34,7 @@ def export(settings: Settings, out: Path, start: str | None, stop: str | None, *
             # Found before the export is on the record as one.
             raise Conflict(f"{out} exists already and is not empty.", hint="Name one that does not exist.")
         _record(ledger, plan)
-        with _progress(hidden=as_json) as progress:
+        with record_progress("Writing records", hidden=as_json) as progress:
             write_bundle(session, plan, ledger.signer, out, progress)
         key = ledger.verifier_key
     if as_json:
@@ -70,19 +69,6 @@ def _record(ledger: Ledger, plan: ExportPlan) -> None:
     # Whoever runs commands on the server is nobody that it knows; the record says it was done there.
     event = Event(EventType.AUDIT_EXPORTED, Stage.SINGLE, new_id(), SYSTEM, res=what, outcome="ok")
     ledger.record(event)
-
-
-@contextmanager
-def _progress(*, hidden: bool) -> Iterator[Progress | None]:
-    console = messages()
-    if hidden or not console.is_terminal:
-        yield None
-        return
-    from rich.progress import Progress as Bar
-
-    with Bar(console=console, transient=True) as bar:
-        task = bar.add_task("Writing records", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _as_json(plan: ExportPlan, out: Path, key: str) -> dict[str, object]:

@@ -25,6 +25,7 @@ from infra.audit.leaf import Event, Resource
 from infra.audit.ledger import Ledger
 from infra.audit.records import readable
 from infra.audit.removal.holds import checked_reason, forget_holds, refuse_while_held, take_turns
+from infra.audit.removal.removals import REPEATED
 from infra.clock import new_id, now_ms
 from infra.conversations import delete_conversations_of
 from infra.database import Database
@@ -110,7 +111,7 @@ def erase(ledger: Ledger, wish: ErasureWish, *, by: Principal, corr: str) -> dic
 
 def _record_repeated(ledger: Ledger, subject_id: str, *, by: Principal, corr: str) -> None:
     what, actor = Resource("subject", subject_id), ledger.identify(by)
-    event = Event(EventType.SUBJECT_ERASED, Stage.SINGLE, corr, actor, res=what, outcome="was erased before")
+    event = Event(EventType.SUBJECT_ERASED, Stage.SINGLE, corr, actor, res=what, outcome=REPEATED)
     ledger.record(event)
 
 
