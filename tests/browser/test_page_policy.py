@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from browser_acts import Account
 from conftest import Watch
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.serving import Server
 
@@ -74,4 +74,4 @@ def test_api_page_shows_every_operation(page: Page) -> None:
     assert page.locator("details").count() == operations > 20
     chat = page.locator("details").filter(has_text="/v1/chat/completions")
     chat.locator("summary").click()
-    assert "messages" in chat.inner_text()
+    expect(chat).to_contain_text("messages", use_inner_text=True)

@@ -14,6 +14,7 @@ from typing import Final
 from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select, union
 from sqlalchemy.orm import Session
 
+from infra.audit.event_types import EventType
 from infra.audit.reading.scan import Candidates, Range, newest_index, scan
 from infra.audit.records import LoggedEvent, readable
 from infra.database.tables import AuditLeaf, AuditLookup, AuditPassage, DocumentVersion
@@ -119,8 +120,11 @@ def versions_of(session: Session, document_id: str) -> list[str]:
     """Return every version of a document that is known, also of one that was deleted."""
     known: CompoundSelect[str | None] = union(
         select(AuditPassage.ver).where(AuditPassage.doc == document_id),
+        # Who asks for a version that never was leaves a record that names it; that does not make it one.
         select(AuditLookup.res_ver).where(
-            AuditLookup.res_id == document_id, AuditLookup.res_ver.is_not(None)
+            AuditLookup.res_id == document_id,
+            AuditLookup.res_ver.is_not(None),
+            AuditLookup.type != EventType.AUDIT_READ.value,
         ),
         select(DocumentVersion.id).where(DocumentVersion.document_id == document_id),
     )
