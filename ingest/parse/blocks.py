@@ -6,15 +6,19 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 BlockKind = Literal["heading", "paragraph", "list_item", "table", "code"]
+Hidden = Literal["colour", "size", "off_page", "covered", "comment", "not_shown"]
+"""Why a reader does not see a text: its colour is the ground's, it is too small, beyond the page or under
+something else, a comment beside the text, or marked by its author as not to be shown."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a text stands; a format fills in what it has.
 
-    `page`, `slide` and the line numbers in `first_line`…`last_line` count from 1 and include both ends.
-    `cells` is a range in A1 notation within `sheet`. `heading_path` names the enclosing headings, outermost
-    first.
+    `page`, `slide`, `message` and the line numbers in `first_line`…`last_line` count from 1 and include both
+    ends. `cells` is a range in A1 notation within `sheet`. `heading_path` names the enclosing headings,
+    outermost first. `within` names the files around the text, outermost first: an archive's entry, a
+    message's attachment; the other fields then count within the innermost of them.
     """
 
     page: int | None = None
@@ -24,18 +28,22 @@ class Place:
     heading_path: tuple[str, ...] = ()
     first_line: int | None = None
     last_line: int | None = None
+    message: int | None = None
+    within: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields that are set, as JSON values."""
         fields = {name: value for name, value in asdict(self).items() if value not in (None, ())}
-        if self.heading_path:
-            fields["heading_path"] = list(self.heading_path)
+        for name in ("heading_path", "within"):
+            if name in fields:
+                fields[name] = list(fields[name])
         return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Place:
         """Rebuild what `as_dict` returned."""
-        return cls(**{**fields, "heading_path": tuple(fields.get("heading_path", ()))})
+        paths = {name: tuple(fields.get(name, ())) for name in ("heading_path", "within")}
+        return cls(**{**fields, **paths})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +83,8 @@ class Block:
 
     `level` is 1…9 for a heading (1 is outermost), the depth from 1 for a list item, and 0 otherwise. The
     text of a table is one row a line, cells separated by ` | `; `header` is its row of column names, which
-    is not part of the text. Code keeps its line breaks.
+    is not part of the text. Code keeps its line breaks. `hidden` says why a reader would not see the text;
+    such blocks are kept apart from all others.
     """
 
     kind: BlockKind
@@ -84,6 +93,7 @@ class Block:
     lines: tuple[Line, ...] = ()
     place: Place = Place()
     header: str = ""
+    hidden: Hidden | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the block as JSON values."""
@@ -94,6 +104,7 @@ class Block:
             "lines": [line.as_list() for line in self.lines],
             "place": self.place.as_dict(),
             "header": self.header,
+            "hidden": self.hidden,
         }
 
     @classmethod
