@@ -29,6 +29,7 @@ from infra.database.tables import (
     Document,
     DocumentGrant,
     DocumentVersion,
+    HiddenText,
     User,
 )
 from infra.errors import NotFound
@@ -410,6 +411,46 @@ def _open(chunk: Chunk, document: Document, version: DocumentVersion, key: bytes
         lines=content["lines"],
         created_at=version.created_at,
     )
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A text that a reader of the file would not see; `reason` says why, `place` where it stands."""
+
+    reason: str
+    text: str
+    place: dict[str, Any]
+
+
+def keep_hidden(session: Session, version_id: str, key: bytes, texts: Sequence[Hidden]) -> None:
+    """Replace what is kept of a version's hidden texts, each sealed under the version's key."""
+    session.execute(delete(HiddenText).where(HiddenText.version_id == version_id))
+    session.add_all(
+        HiddenText(
+            version_id=version_id,
+            ordinal=ordinal,
+            reason=hidden.reason,
+            sealed=seal(
+                key,
+                json.dumps({"text": hidden.text, "place": hidden.place}, ensure_ascii=False).encode(),
+                context=f"hidden:{version_id}:{ordinal}",
+            ),
+        )
+        for ordinal, hidden in enumerate(texts)
+    )
+
+
+def open_hidden(session: Session, version: DocumentVersion, master_key: MasterKey) -> list[Hidden]:
+    """Open a version's hidden texts in the file's order; the caller has checked who may see them."""
+    rows = session.scalars(
+        select(HiddenText).where(HiddenText.version_id == version.id).order_by(HiddenText.ordinal)
+    ).all()
+    key = version_key(master_key, version) if rows else b""
+    opened = []
+    for row in rows:
+        content = json.loads(unseal(key, row.sealed, context=f"hidden:{version.id}:{row.ordinal}"))
+        opened.append(Hidden(row.reason, content["text"], content["place"]))
+    return opened
 
 
 def passage_hash(text: str) -> str:

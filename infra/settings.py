@@ -129,6 +129,11 @@ class Settings(BaseSettings):
         1024 * MIB, gt=0, description="Most bytes a compressed document may expand to."
     )
 
+    answer_from_hidden_text: bool = Field(
+        False,
+        description="Let answers use text of new files that readers do not see (white, tiny, comments).",
+    )
+
     session_hours: int = Field(12, gt=0, description="How long a sign-in lasts without use, in hours.")
     audit_timeout_s: float = Field(
         2.0, gt=0, description="Longest wait for the ledger before refusing, in seconds."

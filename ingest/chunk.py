@@ -1,9 +1,10 @@
 """From blocks to passages: small enough for the embedding model, whole enough to be quoted.
 
-A passage never crosses a page, slide or sheet, so that a citation opens at the right one. A heading begins
+A passage never crosses a page, slide, sheet, message or file within the file, so that a citation opens at the
+right one. Texts that a reader would not see are left out, or kept in passages of their own. A heading begins
 a passage, unless the one before is still very short; neighbours below one heading share a passage; long
-paragraphs are cut between sentences, with some overlap, and tables between rows, with the column names
-repeated.
+paragraphs are cut between sentences, with some overlap; tables between rows, with the column names repeated;
+code between lines.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Chunk:
             page=self.places[0].page,
             slide=self.places[0].slide,
             sheet=self.places[0].sheet,
+            message=self.places[0].message,
+            within=self.places[0].within,
             cells=_cells_around([place.cells for place in self.places if place.cells]),
             heading_path=self.heading_path,
             first_line=min((place.first_line for place in self.places if place.first_line), default=None),
@@ -98,13 +101,15 @@ def chunks_of(
     max_tokens: int,
     *,
     title: str | None = None,
+    with_hidden: bool = False,
     target_words: int = TARGET_WORDS,
     overlap_words: int = OVERLAP_WORDS,
 ) -> list[Chunk]:
     """Cut a document into passages in reading order.
 
     `count_tokens` is the embedding model's own; no `embed_text` counts more than `max_tokens` by it. `title`
-    replaces a missing title of the document (the file's name, say). Raises ValueError when `max_tokens` is
+    replaces a missing title of the document (the file's name, say). With `with_hidden`, texts that a reader
+    would not see become passages, too, never together with others. Raises ValueError when `max_tokens` is
     below 16, in which nothing sensible fits.
     """
     if max_tokens < 16:
@@ -112,7 +117,7 @@ def chunks_of(
     fitting = _Fitting(document.title or title, count_tokens, max_tokens, target_words, overlap_words)
     builder = _Builder(fitting)
     for block in document.blocks:
-        if block.text.strip():
+        if block.text.strip() and (with_hidden or block.hidden is None):
             builder.add(block)
     builder.close()
     return builder.chunks
@@ -145,9 +150,9 @@ class _Piece:
                 yield clipped.moved(shift)
 
     def place(self) -> Place:
-        """Return where the span stands: within a table, its own rows."""
+        """Return where the span stands: within a table its own rows, within code its own lines."""
         place = self.block.place
-        if self.block.kind != "table" or place.first_line is None or place.last_line is None:
+        if self.block.kind not in ("table", "code") or place.first_line is None or place.last_line is None:
             return place
         rows = self.block.text.count("\n") + 1
         if rows != place.last_line - place.first_line + 1:
@@ -174,7 +179,7 @@ class _Builder:
     def add(self, block: Block) -> None:
         """Take the next block in reading order."""
         piece = _whole(block)
-        if self._open and (_sheet_of_paper(self._open[-1].block) != _sheet_of_paper(block)):
+        if self._open and _leaf_of(self._open[-1].block) != _leaf_of(block):
             self.close()
         if piece.is_heading and not self._is_small():
             self.close()
@@ -210,8 +215,10 @@ class _Builder:
         return headings
 
 
-def _sheet_of_paper(block: Block) -> tuple[int | None, int | None, str | None]:
-    return block.place.page, block.place.slide, block.place.sheet
+def _leaf_of(block: Block) -> tuple[object, ...]:
+    """Return what two blocks of one passage must have in common."""
+    place = block.place
+    return place.within, place.message, place.page, place.slide, place.sheet, block.hidden is None
 
 
 class _Fitting:
@@ -281,7 +288,7 @@ class _Fitting:
         """Cut a piece's block into spans; each fits a passage, the first together with the headings."""
         room = self._room(piece, headings)
         text = piece.block.text
-        if piece.block.kind == "table":
+        if piece.block.kind in ("table", "code"):
             rows = _joined_rows(text, lambda row: self._size(row, room), room)
             spans = [cut for row in rows for cut in self._sentences(text, row, room)]
         else:

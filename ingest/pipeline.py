@@ -23,7 +23,15 @@ from infra.audit.ledger import Ledger
 from infra.database import Database
 from infra.database.tables import Chunk as ChunkRow
 from infra.database.tables import Document, DocumentVersion, Job
-from infra.documents import access_of, passage_hash, remove_passages, seal_passage, version_key
+from infra.documents import (
+    Hidden,
+    access_of,
+    keep_hidden,
+    passage_hash,
+    remove_passages,
+    seal_passage,
+    version_key,
+)
 from infra.embeddings import Embedder
 from infra.errors import StrongroomError, UnreadableFile
 from infra.files import FileStore
@@ -39,8 +47,11 @@ from ingest.parse.limits import ParseLimits
 from ingest.parse.sandbox import ParsingCancelled, parse_in_child
 
 # Part of every point id: passages made by another chunker never overwrite these.
-CHUNKER: Final = "structure-1"
+CHUNKER: Final = "structure-2"
 BATCH: Final = 32
+HIDDEN_KEPT: Final = 1000
+HIDDEN_CHARS: Final = 2000
+"""How many hidden texts of a version are kept, and how much of each: enough for a curator to judge by."""
 
 # What a second attempt may not meet again; anything else is a defect and fails the task loudly.
 _MAY_PASS = (StrongroomError, SealBroken, SQLAlchemyError, OSError, RuntimeError, ValueError, MemoryError)
@@ -63,6 +74,8 @@ class Pipeline:
     ledger: Ledger
     master_key: MasterKey
     limits: ParseLimits
+    with_hidden_text: bool = False
+    """The operator allows answers to use what a reader of the file would not see."""
 
     def run(self, job_id: str) -> None:
         """Work on one job until it is in a final state, or somebody else has it."""
@@ -101,7 +114,7 @@ class Pipeline:
         parsed = self._parse(held, document.name, key)
         chunks = self._chunk(held, parsed, document.name)
         self._embed_and_index(held, chunks, key)
-        self._switch_over(held, parsed, len(chunks))
+        self._switch_over(held, parsed, key, len(chunks))
 
     def _parse(self, held: Claim, name: str, key: bytes) -> ParsedDocument:
         self._progress(held, "parse")
@@ -131,8 +144,18 @@ class Pipeline:
     def _chunk(self, held: Claim, parsed: ParsedDocument, name: str) -> list[Chunk]:
         self._progress(held, "chunk")
         chunks = chunks_of(
-            parsed, self.embedder.count_tokens, self.embedder.max_tokens, title=PurePath(name).stem
+            parsed,
+            self.embedder.count_tokens,
+            self.embedder.max_tokens,
+            title=PurePath(name).stem,
+            with_hidden=self.with_hidden_text,
         )
+        if not chunks and any(block.hidden for block in parsed.blocks):
+            raise UnreadableFile(
+                "no_text",
+                "All the text of this file is hidden from its readers.",
+                hint="Open it in the program that made it, and look for white or tiny text.",
+            )
         if not chunks:
             raise UnreadableFile(
                 "no_text",
@@ -189,7 +212,7 @@ class Pipeline:
             access = access_of(session, [held.document_id])
         return access.get(held.document_id, DocumentAccess())
 
-    def _switch_over(self, held: Claim, parsed: ParsedDocument, passages: int) -> None:
+    def _switch_over(self, held: Claim, parsed: ParsedDocument, key: bytes, passages: int) -> None:
         """Let the new version answer and the old one stop, in one transaction with the job's end."""
         with self.database.write() as session:
             document = session.get(Document, held.document_id)
@@ -201,6 +224,9 @@ class Pipeline:
             replaced = document.version_id if document.version_id != version.id else None
             version.state, version.pages = "ready", parsed.pages
             version.title, version.media_type = (parsed.title or None), parsed.media_type
+            hidden = _hidden_texts(parsed)
+            version.hidden_texts = len(hidden)
+            keep_hidden(session, version.id, key, hidden[:HIDDEN_KEPT])
             document.version_id = version.id
             # A share while points were still being written may have missed some of them.
             document.indexed_epoch = -1
@@ -273,6 +299,14 @@ class Pipeline:
                 outcome=outcome,
             ),
         )
+
+
+def _hidden_texts(parsed: ParsedDocument) -> list[Hidden]:
+    return [
+        Hidden(block.hidden, block.text[:HIDDEN_CHARS], block.place.as_dict())
+        for block in parsed.blocks
+        if block.hidden is not None and block.text.strip()
+    ]
 
 
 def _is_superseded(session: Session, document: Document, version: DocumentVersion) -> bool:

@@ -34,6 +34,7 @@ def pipeline_of(stores: Stores, settings: Settings) -> Pipeline:
         ledger=stores.ledger,
         master_key=stores.master_key,
         limits=ParseLimits.from_settings(settings),
+        with_hidden_text=settings.answer_from_hidden_text,
     )
 
 

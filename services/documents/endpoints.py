@@ -11,10 +11,10 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy.orm import Session
 
 from infra import documents, sharing
-from infra.access import AccessScope
+from infra.access import AccessScope, Role
 from infra.audit.event_types import EventType
 from infra.database.tables import Document
-from infra.errors import NotFound
+from infra.errors import NotFound, NotPermitted
 from infra.sharing import Effect
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents import service
@@ -116,6 +116,23 @@ def get_content(
     return StreamingResponse(stored, media_type="application/octet-stream", headers=headers)
 
 
+@router.get("/{file_id}/hidden")
+@writes(EventType.SOURCE_OPENED)
+def get_hidden(
+    file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
+) -> dict[str, Any]:
+    """Show the owner or a curator the texts of a file that its readers do not see, and why they do not."""
+    with parts.database.read() as session:
+        document = documents.get_document(session, scope, file_id)
+        if document.owner != person.principal.principal_id and Role.CURATOR not in person.principal.roles:
+            raise NotPermitted("Hidden texts are shown to a file's owner and to curators.")
+        version = documents.latest_version(session, document.id)
+        hidden = documents.open_hidden(session, version, parts.master_key)
+    service.record_opened(parts, person, corr, "hidden", document.id, version.id)
+    data = [{"reason": text.reason, "text": text.text, "place": text.place} for text in hidden]
+    return {"object": "list", "data": data, "total": version.hidden_texts}
+
+
 @router.get("/{file_id}/access")
 @reads(EventType.ACCESS_READ, "file", of="file_id")
 def get_access(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
@@ -193,6 +210,8 @@ def file_object(view: FileView) -> dict[str, Any]:
         "x_media_type": version.media_type,
         "x_version": version.number,
         "x_pages": version.pages,
+        "x_hidden_texts": version.hidden_texts,
+        "x_unread": [{"name": name, "reason": reason} for name, reason in version.unread],
         "x_passages": job.passages if job is not None else None,
         "x_owner": {"id": document.owner, "label": view.owner_label, "me": view.is_mine},
         # Whoever reads a document reads its collection as well: that is the rule.

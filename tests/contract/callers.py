@@ -390,7 +390,7 @@ _QUERIES: Final[dict[str, dict[str, _Make]]] = {
 
 def _value_maker(name: str, operation: str) -> _Make:
     """Return what makes a value of a path parameter, whose name means different things at some addresses."""
-    if operation == "GET /v1/files/{file_id}/content":
+    if operation in ("GET /v1/files/{file_id}/content", "GET /v1/files/{file_id}/hidden"):
         return lambda actor: actor.uploaded["id"]
     first, second, *_ = operation.split()[1].strip("/").split("/")
     special = _OF_SCIM if first == "scim" else _OF_PREFIX.get(second, {})

@@ -102,6 +102,7 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         GET /v1/files
         GET /v1/files/{file_id}
         GET /v1/files/{file_id}/content
+        GET /v1/files/{file_id}/hidden
         GET /v1/files/{file_id}/access
         GET /v1/vector_stores
         GET /v1/vector_stores/{collection_id}
