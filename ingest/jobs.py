@@ -24,6 +24,9 @@ from infra.errors import Conflict, NotFound
 from infra.queue import outbox_row
 
 PROCESS_TASK: Final = "ingest.process"
+INTERACTIVE: Final = "interactive"
+BULK: Final = "bulk"
+"""The queues: what a person waits for is taken before what an import brought."""
 LEASE_MS: Final = 60_000
 MAX_ATTEMPTS: Final = 3
 LISTED: Final = 200
@@ -55,7 +58,15 @@ class Claim:
 # --- what people do -------------------------------------------------------------------------------
 
 
-def submit(session: Session, *, document_id: str, version_id: str, corr: str) -> Job:
+def submit(
+    session: Session,
+    *,
+    document_id: str,
+    version_id: str,
+    corr: str,
+    queue: str = INTERACTIVE,
+    batch_id: str | None = None,
+) -> Job:
     """Queue the ingestion of one version, with its wake-up in the same transaction."""
     now = now_ms()
     job = Job(
@@ -63,6 +74,8 @@ def submit(session: Session, *, document_id: str, version_id: str, corr: str) ->
         kind="ingest",
         document_id=document_id,
         version_id=version_id,
+        batch_id=batch_id,
+        queue=queue,
         state="queued",
         stage="queued",
         corr=corr,

@@ -37,14 +37,17 @@ from infra.errors import StrongroomError, UnreadableFile
 from infra.files import FileStore
 from infra.keys import MasterKey, SealBroken
 from infra.logs import get_logger
+from infra.resemblance import keep_signature
 from infra.vectors import Point, VectorIndex, point_id
 from ingest import jobs
 from ingest.chunk import Chunk, chunks_of
 from ingest.index import refresh_access
+from ingest.intake import settle_places
 from ingest.jobs import Cancelled, Claim, LostLease
 from ingest.parse.blocks import ParsedDocument
 from ingest.parse.limits import ParseLimits
 from ingest.parse.sandbox import ParsingCancelled, parse_in_child
+from ingest.signature import signature_of
 
 # Part of every point id: passages made by another chunker never overwrite these.
 CHUNKER: Final = "structure-2"
@@ -214,6 +217,7 @@ class Pipeline:
 
     def _switch_over(self, held: Claim, parsed: ParsedDocument, key: bytes, passages: int) -> None:
         """Let the new version answer and the old one stop, in one transaction with the job's end."""
+        signature = signature_of(block.text for block in parsed.blocks if block.hidden is None)
         with self.database.write() as session:
             document = session.get(Document, held.document_id)
             version = session.get(DocumentVersion, held.version_id)
@@ -227,6 +231,7 @@ class Pipeline:
             hidden = _hidden_texts(parsed)
             version.hidden_texts = len(hidden)
             keep_hidden(session, version.id, key, hidden[:HIDDEN_KEPT])
+            keep_signature(session, version, signature)
             document.version_id = version.id
             # A share while points were still being written may have missed some of them.
             document.indexed_epoch = -1
@@ -234,6 +239,7 @@ class Pipeline:
             self._record(session, held, outcome="ok")
         if replaced is not None:
             self.index.delete_version(replaced)
+            settle_places(self.database, self.files, self.ledger, self.master_key, held.document_id)
         refresh_access(self.database, self.index, [held.document_id])
 
     def _end(

@@ -17,6 +17,7 @@ from infra.queue import BrokerWaker, LocalWaker, OutboxRelay, Ticker, make_celer
 from infra.settings import Settings
 from infra.stores import Stores, open_stores
 from ingest.index import mend, reconcile
+from ingest.intake import settle_places
 from ingest.parse.limits import ParseLimits
 from ingest.pipeline import Pipeline
 from ingest.tasks import register, sweep_once
@@ -55,6 +56,7 @@ class EmbeddedWorker:
         mend(self._stores.database, self._stores.index, self._stores.files)
         sweep_once(self._stores.database, self._stores.ledger, orphaned=True)
         reconcile(self._stores.database, self._stores.index)
+        _settle(self._stores)
         self._waker.start()
         self.relay.start()
         self._sweeper.start()
@@ -85,6 +87,7 @@ class Upkeep:
     def start(self) -> None:
         """Look once, and go on looking."""
         sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
+        _settle(self._stores)
         self._relay.start()
         self._sweeper.start()
 
@@ -97,6 +100,10 @@ class Upkeep:
         sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
         self._relay.kick()
         mend(self._stores.database, self._stores.index, self._stores.files)
+
+
+def _settle(stores: Stores) -> None:
+    settle_places(stores.database, stores.files, stores.ledger, stores.master_key)
 
 
 def celery_app(settings: Settings, stores: Stores) -> Celery:

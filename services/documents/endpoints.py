@@ -56,13 +56,13 @@ async def upload_file(
     `share` names principals who may read it, too; or `collection` names the collection that it stands in.
     """
     length = request.headers.get("content-length", "")
-    document_id = await service.upload(
+    document_id, what = await service.upload(
         Change(parts, person, corr),
         request.headers.get("content-type", ""),
         int(length) if length.isdigit() else None,
         request.stream(),
     )
-    return _described(parts, person, scope, document_id)
+    return {**_described(parts, person, scope, document_id), "x_upload": what}
 
 
 @router.get("")
@@ -84,8 +84,16 @@ def list_files(
 @router.get("/{file_id}")
 @reads(EventType.FILES_READ, "file", of="file_id")
 def get_file(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope) -> dict[str, Any]:
-    """Describe one file."""
-    return _described(parts, person, scope, file_id)
+    """Describe one file, with those that say nearly the same."""
+    described = _described(parts, person, scope, file_id)
+    with parts.database.read() as session:
+        document = documents.get_document(session, scope, file_id)
+        alike = service.similar(session, scope, document)
+    described["x_similar"] = [
+        {"id": other.id, "filename": other.name, "similarity": round(similarity, 2)}
+        for other, similarity in alike
+    ]
+    return described
 
 
 @router.delete("/{file_id}")
@@ -93,7 +101,7 @@ def get_file(file_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope)
 def delete_file(file_id: str, parts: PartsDep, person: CurrentPerson, corr: RequestId) -> dict[str, Any]:
     """Delete one's own file from every store; the counts say what was removed."""
     removed = service.delete(Change(parts, person, corr), file_id)
-    return {"id": file_id, "object": "file", "deleted": True, "x_removed": removed.as_dict()}
+    return {"id": file_id, "object": "file", "deleted": True, "x_removed": removed}
 
 
 @router.get(
@@ -219,6 +227,7 @@ def file_object(view: FileView) -> dict[str, Any]:
         "x_clearance": document.clearance if view.is_mine else None,
         "x_compartments": document.compartments if view.is_mine else None,
         "x_shared_with": view.shared_with,
+        "x_other_places": [{"source": place.source, "name": place.name} for place in view.other_places],
         "x_job": {"id": job.id, "state": job.state} if job is not None else None,
     }
 

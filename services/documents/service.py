@@ -7,25 +7,27 @@ import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import anyio
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from infra import accounts, documents, sharing
-from infra.access import POLICY, AccessScope, may_read, scope_of
+from infra import accounts, documents, places, sharing
+from infra.access import POLICY, AccessScope, DocumentAccess, may_read, scope_of
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Authz, Event, Resource
 from infra.clock import new_id, now_ms
 from infra.collections import get_collection_to_fill
 from infra.database.batches import in_batches
-from infra.database.tables import Collection, Document, DocumentGrant, DocumentVersion, Job
+from infra.database.tables import Collection, Document, DocumentGrant, DocumentPlace, DocumentVersion, Job
 from infra.epoch import raise_epoch
 from infra.errors import Conflict, InvalidInput, NotAuthenticated, TooLarge
+from infra.resemblance import similar_to
 from infra.sharing import Effect, Restriction
 from ingest import jobs
-from ingest.index import Removed, refresh_access, remove_document
+from ingest.index import refresh_access, remove_document
+from ingest.intake import Arrival, Stored, Taken, What, enqueue, place_of
 from ingest.parse.detect import detect
 from services.deps import Person
 from services.documents.upload import Upload, receive
@@ -34,10 +36,16 @@ from services.parts import Parts
 # Parts of these containers decide about the type, so the first bytes are not enough to judge them.
 _CONTAINERS = (b"PK", b"\xd0\xcf\x11\xe0")
 
+PROBED: Final = 10
+"""Passages that the search for a deleted document asks for; one would tell."""
+
 
 @dataclass(frozen=True)
 class FileView:
-    """A document as its reader sees it. `shared_with` is for its owner, and for files in no collection."""
+    """A document as its reader sees it.
+
+    `shared_with` is for its owner, and for files in no collection; `other_places` is for its owner.
+    """
 
     document: Document
     version: DocumentVersion
@@ -46,6 +54,7 @@ class FileView:
     owner_label: str
     is_mine: bool
     shared_with: list[dict[str, str]]
+    other_places: list[DocumentPlace]
 
 
 @dataclass(frozen=True)
@@ -104,11 +113,12 @@ class Change:
 # --- upload ---------------------------------------------------------------------------------------
 
 
-async def upload(change: Change, content_type: str, length: int | None, stream: AsyncIterator[bytes]) -> str:
-    """Store an upload and queue its ingestion; returns the document's id.
+async def upload(
+    change: Change, content_type: str, length: int | None, stream: AsyncIterator[bytes]
+) -> tuple[str, What]:
+    """Store an upload and queue its ingestion; returns the document's id, and what was new about it.
 
-    The same bytes under the same name are the same version, and nothing is done again; other bytes under
-    a name the person already has there become its next version.
+    `ingest.intake` says when it is a new version, a duplicate, or nothing new.
     """
     parts = change.parts
     limit = parts.settings.upload_max_bytes
@@ -137,35 +147,43 @@ def _refuse_at_the_door(received: Upload) -> None:
 
 def _register(
     change: Change, received: Upload, version_id: str, size: int, sha256: str, wrapped: bytes
-) -> str:
-    parts = change.parts
+) -> tuple[str, What]:
+    parts, stored = change.parts, Stored(version_id, sha256, size, wrapped)
     try:
         with parts.database.write() as session:
             change = _by_now(session, change)
-            document, is_new_content = _document_for(session, change, received, sha256)
-            shares = dict.fromkeys(received.fields.get("share", []))
-            sharing.refuse_foreign_groups(change.person.principal, shares)
-            for principal in shares:
-                if sharing.share(session, document, principal):
-                    change.record_file(session, EventType.FILE_SHARED, document, principal=principal)
-            if is_new_content:
-                version = documents.add_version(
-                    session, document, version_id=version_id, sha256=sha256, size=size, wrapped_key=wrapped
-                )
-                jobs.submit(session, document_id=document.id, version_id=version.id, corr=change.corr)
-            else:
-                _retry_if_failed(session, document.id)
-            change.record_file(session, EventType.FILE_UPLOADED, document)
-            document_id, lagging = document.id, document.indexed_epoch < document.acl_epoch
+            taken = _take_in(session, change, received, stored)
+            document_id, lagging = taken.document.id, taken.document.indexed_epoch < taken.document.acl_epoch
     except BaseException:
         parts.files.delete(version_id)
         raise
-    if not is_new_content:
+    if not taken.keeps_bytes:
         parts.files.delete(version_id)
     if lagging:
         refresh_access(parts.database, parts.index, [document_id])
     parts.relay.kick()
-    return document_id
+    return document_id, taken.what
+
+
+def _take_in(session: Session, change: Change, received: Upload, stored: Stored) -> Taken:
+    """Put an upload where it belongs, with its shares, its job and its records."""
+    collection = _collection_for(session, change, received)
+    arrival = Arrival(change.principal_id, received.filename, stored, collection)
+    taken = place_of(session, change.scope, arrival)
+    document = taken.document
+    if taken.what == "new" and collection is not None:
+        change.record_file(session, EventType.FILE_MOVED, document, collection=collection.id)
+    shares = dict.fromkeys(received.fields.get("share", []))
+    sharing.refuse_foreign_groups(change.person.principal, shares)
+    for principal in shares:
+        if sharing.share(session, document, principal):
+            change.record_file(session, EventType.FILE_SHARED, document, principal=principal)
+    if taken.keeps_bytes:
+        enqueue(session, document, stored, corr=change.corr)
+    else:
+        _retry_if_failed(session, document.id)
+    change.record_file(session, EventType.FILE_UPLOADED, document)
+    return taken
 
 
 def _by_now(session: Session, change: Change) -> Change:
@@ -179,27 +197,6 @@ def _by_now(session: Session, change: Change) -> Change:
     if principal is None:
         raise NotAuthenticated(accounts.SIGNED_OUT)
     return replace(change, person=replace(change.person, principal=principal))
-
-
-def _document_for(session: Session, change: Change, received: Upload, sha256: str) -> tuple[Document, bool]:
-    """Return the document that an upload belongs to, and whether its bytes are new there."""
-    collection = _collection_for(session, change, received)
-    place = collection.id if collection is not None else None
-    document = documents.find_own_by_name(
-        session, change.principal_id, received.filename, collection_id=place
-    )
-    if document is None:
-        document = documents.create_document(session, owner=change.principal_id, name=received.filename)
-        if collection is not None:
-            sharing.put_into(session, document, collection)
-            change.record_file(session, EventType.FILE_MOVED, document, collection=collection.id)
-        return document, True
-    if not may_read(change.scope, documents.access_of(session, [document.id])[document.id]):
-        raise Conflict(
-            "You have a file of this name that you may not read at present.",
-            hint="Delete it, or upload this one under another name.",
-        )
-    return document, documents.latest_version(session, document.id).sha256 != sha256
 
 
 def _collection_for(session: Session, change: Change, received: Upload) -> Collection | None:
@@ -239,6 +236,7 @@ def views(session: Session, person: Person, found: Sequence[Document]) -> list[F
     readers = {principal for granted in grants.values() for principal in granted} - {me}
     named = {document.owner for document in found} | readers
     labels = sharing.labels_for(session, person.principal, named)
+    found_at = places.places_of(session, [document.id for document in found if document.owner == me])
     return [
         FileView(
             document=document,
@@ -252,6 +250,7 @@ def views(session: Session, person: Person, found: Sequence[Document]) -> list[F
                 for principal in sorted(grants.get(document.id, []))
                 if principal != me
             ],
+            other_places=[place for place in found_at.get(document.id, []) if place.name != document.name],
         )
         for document in found
         # One that is being removed at this moment may have lost its versions already.
@@ -330,14 +329,41 @@ def as_content(wanted: Restriction) -> dict[str, Any]:
     }
 
 
-def delete(change: Change, document_id: str) -> Removed:
-    """Remove one's own document from every store; it answers nothing from the first moment on."""
+def delete(change: Change, document_id: str) -> dict[str, int]:
+    """Remove one's own document from every store; it answers nothing from the first moment on.
+
+    Returns the counts by store, and what a search of this document's passages found before and after.
+    """
     parts = change.parts
     with parts.database.write() as session:
         document = documents.get_own_to_delete(session, document_id, change.principal_id)
         document.deleted_at = document.deleted_at or now_ms()
         change.record_file(session, EventType.FILE_DELETED, document)
-    return remove_document(parts.database, parts.index, parts.files, document_id)
+        name = document.name
+    before = _found_by_search(change, document_id, name)
+    removed = remove_document(parts.database, parts.index, parts.files, document_id)
+    after = _found_by_search(change, document_id, name)
+    if after:
+        raise Conflict("Some passages can still be found.", hint="Delete the file again.")
+    return {**removed.as_dict(), "found_before": before, "found_after": after}
+
+
+def _found_by_search(change: Change, document_id: str, text: str) -> int:
+    """Search for anything of one document, as its owner, past the database: what the index itself gives."""
+    vector = change.parts.embedder.embed_query(text)
+    found = change.parts.index.search(change.scope, vector, text, PROBED, document_ids=[document_id])
+    return len(found)
+
+
+def similar(session: Session, scope: AccessScope, document: Document) -> list[tuple[Document, float]]:
+    """Return the documents that say nearly the same and that the person may read, with their similarity."""
+    alike = similar_to(session, document)
+    access = documents.access_of(session, [other.document_id for other in alike])
+    return [
+        (session.get_one(Document, other.document_id), other.similarity)
+        for other in alike
+        if may_read(scope, access.get(other.document_id, DocumentAccess()))
+    ]
 
 
 def record_opened(

@@ -77,12 +77,16 @@ class PartialUpload(Base):
 
 
 class DocumentPlace(Base):
-    """Where else the very bytes of a document were found: other names, folders, buckets (`source`)."""
+    """A name under which a document's bytes were found: an upload's, or one in a folder or bucket (`source`).
+
+    `sha256` is what was found there; a document whose newest version is another has moved on without it.
+    """
 
     __tablename__ = "document_places"
     document_id: Mapped[str] = mapped_column(ForeignKey("documents.id", ondelete="CASCADE"), primary_key=True)
     source: Mapped[str] = mapped_column(String(64), primary_key=True)
     name: Mapped[str] = mapped_column(String(500), primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64))
     found_at: Mapped[int] = mapped_column(BigInt)
 
 

@@ -89,7 +89,14 @@ def _places() -> None:
         _of("document_id", "documents", "document_places", primary_key=True),
         sa.Column("source", sa.String(64), primary_key=True),
         sa.Column("name", sa.String(500), primary_key=True),
+        sa.Column("sha256", sa.String(64), nullable=False),
         sa.Column("found_at", BigInt, nullable=False),
+    )
+    op.execute(
+        "INSERT INTO document_places (document_id, source, name, sha256, found_at)"
+        " SELECT d.id, 'upload', d.name, v.sha256, d.created_at FROM documents d"
+        " JOIN document_versions v ON v.document_id = d.id WHERE v.number ="
+        " (SELECT max(number) FROM document_versions WHERE document_id = d.id)"
     )
     op.create_table(
         "synced_items",
