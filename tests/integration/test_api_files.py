@@ -16,6 +16,7 @@ import httpx2
 import pytest
 from api_world import UPLOAD_LIMIT, World, error_of
 
+from infra.access import EVERYONE
 from tests.made_documents import docx_of, markdown_of, pdf_of
 from tests.serving import ask, finished_job, upload
 
@@ -68,7 +69,7 @@ def test_the_same_content_under_another_name_is_kept_once(world: World) -> None:
     copy = upload(world.ada.client, "boats (copy).md", content)
     assert (copy["id"], copy["x_upload"]) == (first["id"], "duplicate")
     assert copy["x_other_places"] == [{"source": "upload", "name": "boats (copy).md"}]
-    world.ada.client.put(f"/v1/files/{first['id']}/shares/everyone").raise_for_status()
+    world.ada.client.put(f"/v1/files/{first['id']}/shares/{EVERYONE}").raise_for_status()
     assert world.ben.client.get(f"/v1/files/{first['id']}").json()["x_other_places"] == []
 
 
@@ -81,7 +82,7 @@ def test_files_that_say_nearly_the_same_name_each_other(world: World) -> None:
     alike = world.ada.client.get(f"/v1/files/{one['id']}").json()["x_similar"]
     assert [(other["id"], other["filename"]) for other in alike] == [(two["id"], "rules 2026.md")]
     assert 0.8 <= alike[0]["similarity"] < 1
-    world.ada.client.put(f"/v1/files/{one['id']}/shares/everyone").raise_for_status()
+    world.ada.client.put(f"/v1/files/{one['id']}/shares/{EVERYONE}").raise_for_status()
     assert world.ben.client.get(f"/v1/files/{one['id']}").json()["x_similar"] == []
 
 
@@ -99,7 +100,7 @@ def test_hidden_text_answers_nothing_and_its_owner_is_shown_it(world: World) -> 
     ]
     answer = ask(world.ada.client, "What does the crane of the north quay cost?")
     assert "free of charge" not in str(answer)
-    world.ada.client.put(f"/v1/files/{file['id']}/shares/everyone").raise_for_status()
+    world.ada.client.put(f"/v1/files/{file['id']}/shares/{EVERYONE}").raise_for_status()
     error_of(world.ben.client.get(f"/v1/files/{file['id']}/hidden"), 403)
 
 
