@@ -356,11 +356,15 @@ class Answerer:
                     await anyio.to_thread.run_sync(self._close, record, outcome)
 
     def _close(self, record: AnswerRecord, outcome: str) -> None:
-        """Put the end of an answer that broke off on the record, and those that could not be written before.
+        """Put the end of an answer that broke off on the record, with those that could not be written."""
+        self._unended.append((record, outcome))
+        self.write_missing_ends()
+
+    def write_missing_ends(self) -> None:
+        """Put on the record the ends of answers that could not be written before, as far as it takes them.
 
         One thread writes for all that wait: while the record is away, one waits for it and not everybody.
         """
-        self._unended.append((record, outcome))
         while self._unended and self._ending.acquire(blocking=False):
             try:
                 if not self._close_next():
@@ -376,7 +380,7 @@ class Answerer:
         try:
             record.interrupted(outcome)
         except AuditUnavailable:
-            # Whoever waits for this answer has been told; the next end, or the next start, closes it.
+            # Whoever waits for this answer has been told; it is closed when the ledger is found again.
             self._unended.appendleft((record, outcome))
             _log.error("answer.end_unrecorded", answer=record.answer_id, waiting=len(self._unended))
             return False

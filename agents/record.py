@@ -22,6 +22,7 @@ from infra.audit.event_types import EventType, Stage
 from infra.audit.group_commit import fail_closed, unavailable
 from infra.audit.leaf import AI, Actor, Authz, Event, Resource, Retrieved, Tokens
 from infra.audit.ledger import Ledger
+from infra.audit.model_calls import begun_and_ended
 from infra.audit.records import readable
 from infra.database.tables import AuditInbox, AuditLeaf
 from infra.documents import Passage
@@ -56,6 +57,7 @@ class AnswerRecord:
         self._actor: Actor | None = None
         self._passages: tuple[Retrieved, ...] = ()
         self._call: AI | None = None
+        self._calls: tuple[AI, ...] = ()
         self._begun = False
         self._ended = False
         self._left = False
@@ -111,12 +113,10 @@ class AnswerRecord:
         with self._writing:
             self._refuse_after_the_end()
             if self._call is not None:
-                ai = replace(self._call, tokens=tokens)
-                self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
-                self._call = None
+                self._end_call(replace(self._call, tokens=tokens), outcome)
 
     def finished(self, status: Status, cited: Sequence[Citation]) -> dict[str, Any]:
-        """Record how the answer ended and what it cites; returns the receipt."""
+        """Record how the answer ended, what it cites and which model calls it took; returns the receipt."""
         chunks = {citation.passage.id for citation in cited}
         with self._writing:
             self._refuse_after_the_end()
@@ -134,8 +134,7 @@ class AnswerRecord:
             if self._in_doubt:
                 self._find_out()
             if self._call is not None:
-                self._write(EventType.ANSWER_GENERATED, Stage.END, ai=self._call, outcome=outcome)
-                self._call = None
+                self._end_call(self._call, outcome)
             if self._begun and not self._ended:
                 self._end(outcome, self._passages)
 
@@ -153,19 +152,25 @@ class AnswerRecord:
             raise unavailable()
         with fail_closed(), self._ledger.database.read() as session:
             # A record moves from the inbox to the log, never back, and both are of one moment here.
-            waiting = session.scalars(select(AuditInbox.leaf)).all()
-            sealed = session.scalars(select(AuditLeaf.leaf).where(AuditLeaf.corr == self.answer_id)).all()
-        leaves = (readable(raw) for raw in (*waiting, *sealed))
-        stand = Counter((leaf.type, leaf.stage) for leaf in leaves if leaf and leaf.corr == self.answer_id)
+            waiting = session.scalars(select(AuditInbox.leaf).order_by(AuditInbox.id)).all()
+            of_answer = select(AuditLeaf.leaf).where(AuditLeaf.corr == self.answer_id)
+            sealed = session.scalars(of_answer.order_by(AuditLeaf.index)).all()
+        own = [leaf for raw in (*sealed, *waiting) if (leaf := readable(raw)) and leaf.corr == self.answer_id]
+        stand = Counter((leaf.type, leaf.stage) for leaf in own)
         self._begun = stand[EventType.ANSWER_ASKED.value, Stage.START] > 0
         self._ended = stand[EventType.ANSWER_FINISHED.value, Stage.END] > 0
-        calls = EventType.ANSWER_GENERATED.value
-        if stand[calls, Stage.START] <= stand[calls, Stage.END]:
-            self._call = None
+        begun, self._calls = begun_and_ended(own)
+        self._call = begun[-1] if len(begun) > len(self._calls) else None
         self._in_doubt = False
 
+    def _end_call(self, ai: AI, outcome: str) -> None:
+        self._write(EventType.ANSWER_GENERATED, Stage.END, ai=ai, outcome=outcome)
+        self._call, self._calls = None, (*self._calls, ai)
+
     def _end(self, outcome: str, used: tuple[Retrieved, ...]) -> dict[str, Any]:
-        recorded = self._write(EventType.ANSWER_FINISHED, Stage.END, ret=used, outcome=outcome)
+        # The calls once more: a receipt that lacks their records contradicts its own end.
+        finished = EventType.ANSWER_FINISHED
+        recorded = self._write(finished, Stage.END, ret=used, calls=self._calls, outcome=outcome)
         self._ended = True
         return {"id": self.answer_id, "event": recorded.id, "leaf_hash": recorded.leaf_hash.hex()}
 

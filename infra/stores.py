@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infra.audit.ledger import Ledger
+from infra.audit.origin import log_origin, name_log
 from infra.database import Database
 from infra.database.migrate import is_empty, upgrade
 from infra.embeddings import Embedder
@@ -14,8 +15,6 @@ from infra.keys import MasterKey
 from infra.master_key import load_master_key
 from infra.settings import Settings
 from infra.vectors import EdgeIndex, ServerIndex, VectorIndex, connect_server
-
-LEDGER_ORIGIN = "strongroom/ledger"
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,12 @@ def open_stores(settings: Settings) -> Stores:
 
 
 def open_database(settings: Settings) -> tuple[Database, MasterKey]:
-    """Open and migrate the database, and load the master key that its contents are sealed with."""
+    """Open and migrate the database, name a new log, and load the key that contents are sealed with."""
     database = Database(settings.resolved_database_url)
     # The key comes before the first table: a crash in between leaves a folder that can still start.
     master_key = load_master_key(settings, create=is_empty(database))
     upgrade(database)
+    name_log(database)
     return database, master_key
 
 
@@ -66,7 +66,7 @@ def open_ledger(settings: Settings, database: Database, master_key: MasterKey) -
     return Ledger(
         database,
         master_key,
-        origin=LEDGER_ORIGIN,
+        origin=log_origin(database),
         source=settings.replica,
         timeout_s=settings.audit_timeout_s,
     )

@@ -51,6 +51,7 @@ EXEMPT: Final = {
     "GET /readyz": "Says whether the parts of the server are there.",
     "GET /openapi.json": "Describes this interface; the same for everybody.",
     "HEAD /openapi.json": "The same without its body.",
+    "OPTIONS /v1/uploads": "Says how uploads may come in parts; the same for everybody.",
     "GET /v1/directories": "Names the company directories of the settings, for the sign-in page.",
     "GET /": "A page's frame; what it shows is read by the operations of this list.",
     "GET /documents": "A page's frame.",
@@ -74,12 +75,16 @@ TASKS: Final = {
 
 BACKGROUND: Final = {
     "tasks": "Runs the tasks; each writes its own events.",
-    "sweep": "Queues abandoned work again: `job.swept`, or `file.parsed` for what is given up.",
+    "sweep": "Queues abandoned work again: `job.swept`, or `file.parsed` for what is given up. "
+    "Removes uploads that nobody went on with: `upload.dropped`.",
+    "sync": "Looks at watched folders and buckets: `file.uploaded`, `file.moved`, `file.unplaced`, "
+    "`file.deleted`, `sync.halted`.",
     "outbox": "Delivers wake-ups of tasks; changes nothing that is anybody's.",
     "leak test": "Begins the night's leak test: `access.tested`, at its begin and at its end.",
     "retention": "Destroys what is past its retention: `content.pruned`, `audit.pruned`, `keys.expired`.",
     "record-forwarding": "Sends this record on; a place lost, or found again, is `audit.forwarded`.",
-    "pulse": "Asks whether this record takes records; leaves none.",
+    "pulse": "Asks whether this record takes records; writes ends of answers that it did not take before.",
+    "left out": "Sums up what strangers did too often to be recorded one by one: `refused`, `signin.begun`.",
     "ledger-writer": "Writes this record.",
     "ledger-sequencer": "Seals this record; what a crash left open is closed as `ledger.recovered`.",
     "witness": "Sends checkpoints to witnesses; one that is lost, or found again, is `checkpoint.cosigned`.",
@@ -208,7 +213,10 @@ def install(app: FastAPI) -> None:
 
     Raises ConfigurationError for an operation that neither declares an event nor is exempt.
     """
-    app.state.looking_strangers = StrangersRecords(ANONYMOUS_PER_MINUTE, time.monotonic)
+    # All that a stranger can look at without a refusal is the way to a company directory.
+    app.state.looking_strangers = StrangersRecords(
+        ANONYMOUS_PER_MINUTE, time.monotonic, summed_up_as=EventType.SIGNIN_BEGUN
+    )
     app.state.pulse = Pulse()
     app.state.look_writers = CapacityLimiter(WRITERS)
     missing = [operation for operation, declared in operations(app) if declared is None]

@@ -1,8 +1,12 @@
-"""Whether the ledger takes records now; while it does not, nothing is begun that would wait for it."""
+"""Whether the ledger takes records now; while it does not, nothing is begun that would wait for it.
+
+Whatever could not be written meanwhile is written as soon as the ledger takes records again.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from infra.audit.ledger import Ledger
@@ -22,6 +26,7 @@ class Pulse:
         self._beats = True
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._overdue: Callable[[], None] = lambda: None
 
     @property
     def is_beating(self) -> bool:
@@ -34,6 +39,13 @@ class Pulse:
         self._thread = threading.Thread(target=self._loop, args=(ledger,), name="pulse", daemon=True)
         self._thread.start()
 
+    def after_each_beat(self, write_overdue: Callable[[], None]) -> None:
+        """Call `write_overdue` whenever the ledger was found to take records, on the pulse's thread.
+
+        It waits for the ledger itself no longer than a record may take, and does nothing when nothing waits.
+        """
+        self._overdue = write_overdue
+
     def stop(self) -> None:
         """Stop after the question under way."""
         self._stopping.set()
@@ -43,6 +55,15 @@ class Pulse:
     def _loop(self, ledger: Ledger) -> None:
         while not self._stopping.wait(PERIOD_S if self._beats else RETRY_S):
             self._note(_answers(ledger))
+            if self._beats:
+                self._write_overdue()
+
+    def _write_overdue(self) -> None:
+        try:
+            self._overdue()
+        except Exception as error:  # noqa: BLE001
+            # The edge of the thread: without it nobody would notice a ledger that is lost.
+            _log.error("ledger.overdue_unwritten", error=type(error).__name__)
 
     def _note(self, is_beating: bool) -> None:
         if is_beating and not self._beats:

@@ -34,11 +34,19 @@ _log = get_logger()
 class StrangersRecords:
     """Bounds what strangers can write into the record.
 
-    The first of a minute are recorded one by one. The rest are counted, and the next one that is recorded
-    says how many they were: `not_authenticated; 57 before it not recorded`. Each replica counts its own.
+    The first of a minute are recorded one by one. The rest are counted, and `services.left_out` records their
+    number once a minute. Each replica counts its own.
     """
 
-    def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        per_minute: int,
+        clock: Callable[[], float],
+        *,
+        summed_up_as: EventType = EventType.REFUSED,
+    ) -> None:
+        """Admit so many a minute by `clock`, in seconds; the rest is recorded as one of `summed_up_as`."""
+        self.summed_up_as = summed_up_as
         self._per_minute = per_minute
         self._clock = clock
         self._minute = -1
@@ -49,18 +57,25 @@ class StrangersRecords:
     def admit(self, outcome: str) -> str | None:
         """Return the outcome to record, or None for something that is counted only."""
         with self._lock:
-            return self._admit(outcome)
+            minute = int(self._clock() // 60)
+            if minute != self._minute:
+                self._minute, self._recorded = minute, 0
+            if self._recorded >= self._per_minute:
+                self._left_out += 1
+                return None
+            self._recorded += 1
+            return outcome
 
-    def _admit(self, outcome: str) -> str | None:
-        minute = int(self._clock() // 60)
-        if minute != self._minute:
-            self._minute, self._recorded = minute, 0
-        if self._recorded >= self._per_minute:
-            self._left_out += 1
-            return None
-        self._recorded += 1
-        left_out, self._left_out = self._left_out, 0
-        return f"{outcome}; {left_out} before it not recorded" if left_out else outcome
+    def take_left_out(self) -> int:
+        """Return how many were counted only since the last call, and begin to count anew."""
+        with self._lock:
+            left_out, self._left_out = self._left_out, 0
+            return left_out
+
+    def put_back(self, number: int) -> None:
+        """Count what could not be recorded on."""
+        with self._lock:
+            self._left_out += number
 
 
 def install(app: FastAPI) -> None:

@@ -50,6 +50,7 @@ def busy_event(number: int) -> Event:
         for rank in (1, 2)
     )
     call = AI(model="sha256:" + "ef" * 32, prompt="12" * 32, params={"temperature": "0.2", "max_tokens": 220})
+    called = AI(call.model, call.prompt, call.params, Tokens(read=512, written=48))
     course = (
         Event(EventType.ANSWER_ASKED, Stage.START, answer, ASKER, res=about),
         Event(
@@ -69,10 +70,17 @@ def busy_event(number: int) -> Event:
             ASKER,
             res=about,
             outcome="ok",
-            ai=AI(call.model, call.prompt, call.params, Tokens(read=512, written=48)),
+            ai=called,
         ),
         Event(
-            EventType.ANSWER_FINISHED, Stage.END, answer, ASKER, res=about, outcome="answered", ret=passages
+            EventType.ANSWER_FINISHED,
+            Stage.END,
+            answer,
+            ASKER,
+            res=about,
+            outcome="answered",
+            ret=passages,
+            calls=(called,),
         ),
         Event(EventType.SEARCH_PERFORMED, Stage.SINGLE, f"search-{number}", ASKER, outcome="2 found"),
     )

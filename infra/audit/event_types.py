@@ -31,6 +31,10 @@ class EventType(StrEnum):
 
     SERVER_START = "server.start", "The server began to accept requests."
     SERVER_STOP = "server.stop", "The server stopped in good order."
+    SETTINGS_CHANGED = (
+        "settings.changed",
+        "The server was started with other settings than before; the outcome names them.",
+    )
     LEDGER_RECOVERED = "ledger.recovered", "After a start, records left without an end were closed."
     LEDGER_ALIVE = (
         "ledger.alive",
@@ -59,6 +63,10 @@ class EventType(StrEnum):
     )
     FILE_MOVED = "file.moved", "A file was put into a collection, or taken out of one."
     FILE_DELETED = "file.deleted", "A document was removed from every store."
+    UPLOAD_BEGUN = "upload.begun", "Somebody began to upload a file in parts."
+    UPLOAD_CONTINUED = "upload.continued", "A part of a file arrived."
+    UPLOAD_DROPPED = "upload.dropped", "An unfinished upload was given up; the outcome says how."
+    BATCH_CREATED = "batch.created", "Files that come in together got a batch."
     JOB_CANCELLED = "job.cancelled", "Somebody stopped the processing of a file."
     JOB_RETRIED = "job.retried", "Somebody had a file processed again."
     COLLECTION_CREATED = "collection.created", "A collection was made."
@@ -105,6 +113,18 @@ class EventType(StrEnum):
     TOOLS_READ = "tools.read", "A program sent a message to the tools that it is offered."
     SIGNIN_BEGUN = "signin.begun", "Somebody was sent to their company directory to sign in."
     JOB_SWEPT = "job.swept", "Abandoned work was queued again."
+    FILE_UNPLACED = (
+        "file.unplaced",
+        "A file left a watched folder or bucket; its document is still found under another name.",
+    )
+    SYNC_REQUESTED = (
+        "sync.requested",
+        "An administrator asked for a look at a watched folder or bucket, or confirmed deletions there.",
+    )
+    SYNC_HALTED = (
+        "sync.halted",
+        "A look at a watched folder or bucket stopped, or removed nothing; the outcome is the reason.",
+    )
     AUDIT_FORWARDED = (
         "audit.forwarded",
         "A place that the record is forwarded to could be reached again, or not any more.",

@@ -166,6 +166,7 @@ class Event:
     authz: Authz | None = None
     outcome: str | None = None
     ai: AI | None = None
+    calls: tuple[AI, ...] = ()
     ret: tuple[Retrieved, ...] = ()
 
 
@@ -190,6 +191,8 @@ class Leaf:
     authz: Authz | None = None
     outcome: str | None = None
     ai: AI | None = None
+    calls: tuple[AI, ...] = ()
+    """At the end of an answer: every model call that was made for it; without any, none was made."""
     ret: tuple[Retrieved, ...] = ()
     """Passages that were used, in order."""
     content: ContentRef | None = None
@@ -278,6 +281,7 @@ def _as_json(leaf: Leaf) -> dict[str, object]:
             "authz": leaf.authz and _present(vars(leaf.authz)),
             "outcome": leaf.outcome,
             "ai": leaf.ai and _ai_as_json(leaf.ai),
+            "calls": [_ai_as_json(call) for call in leaf.calls] or None,
             "ret": [_present(vars(passage)) for passage in leaf.ret] or None,
             "content": leaf.content and _present(vars(leaf.content)),
         }
@@ -376,6 +380,7 @@ def _leaf(document: object) -> Leaf:
         authz=members.maybe("authz", _authz),
         outcome=members.maybe_text("outcome"),
         ai=members.maybe("ai", _ai),
+        calls=members.many("calls", _ai),
         ret=members.many("ret", _retrieved),
         content=members.maybe("content", _content),
     )

@@ -7,7 +7,7 @@ transaction, so that after a crash each record is in the inbox or in the log, an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import insert, select
@@ -95,6 +95,11 @@ class Ledger:
             needs=event.actor.sub if content is not None else None,
         )
 
+    def record_all(self, events: Sequence[Event]) -> None:
+        """Record events that have no content together, like `record`: all of them stand, or none does."""
+        made = [self._leaf(event, None, Stamp.now()) for event in events]
+        self._commits.run(lambda session: self._gather(_gathered_by(session), made))
+
     def record_in(self, session: Session, event: Event, content: bytes | None = None) -> RecordedEvent:
         """Record an event in the caller's write transaction: it stands exactly when that commits.
 
@@ -134,9 +139,13 @@ class Ledger:
         made = self._leaf(event, reference, stamp)
         if reference is not None:
             gathered.contents.append({"event_id": stamp.id, "key_id": reference.key, "sealed": sealed})
-        mac = self._inbox.mac(made.id, made.leaf)
-        gathered.records.append({"id": made.id, "leaf": made.leaf, "mac": mac})
+        self._gather(gathered, [made])
         return made
+
+    def _gather(self, gathered: _Gathered, made: Sequence[RecordedEvent]) -> None:
+        for record in made:
+            mac = self._inbox.mac(record.id, record.leaf)
+            gathered.records.append({"id": record.id, "leaf": record.leaf, "mac": mac})
 
     def _seal_content(
         self, keys: Mapping[str, contents.WrappedKey], event: Event, content: bytes | None, event_id: str
@@ -163,6 +172,7 @@ class Ledger:
             authz=event.authz,
             outcome=event.outcome,
             ai=event.ai,
+            calls=event.calls,
             ret=event.ret,
             content=reference,
         )

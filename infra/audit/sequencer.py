@@ -25,8 +25,9 @@ from infra.audit.checkpoint import (
 )
 from infra.audit.event_types import EventType, Stage
 from infra.audit.group_commit import fail_closed
-from infra.audit.leaf import SYSTEM, Leaf
+from infra.audit.leaf import AI, SYSTEM, Leaf
 from infra.audit.merkle import CompactRange, leaf_hash
+from infra.audit.model_calls import calls_of
 from infra.audit.reading.lookup import insert_lookups
 from infra.audit.records import InboxSeal, LedgerDamaged, RecordedEvent, Stamp, readable, recorded
 from infra.audit.stored_log import latest_note, newest_first, stored_nodes
@@ -118,9 +119,10 @@ class Sealer:
             self.seal_all()
             with self._database.read() as session:
                 unfinished = self._unfinished(session)
+                calls = {start.id: _calls_before(session, start) for start in unfinished}
             with self._database.write() as session:
                 for start in unfinished:
-                    self._close_start(session, start)
+                    self._close_start(session, start, calls[start.id])
                 self._say_recovered(session, len(unfinished))
             self.seal_all()
         get_logger().info("ledger.recovered", closed=len(unfinished))
@@ -247,7 +249,7 @@ class Sealer:
         )
         self._put(session, recorded(leaf))
 
-    def _close_start(self, session: Session, start: Leaf) -> None:
+    def _close_start(self, session: Session, start: Leaf, calls: tuple[AI, ...]) -> None:
         end = Leaf(
             id=new_id(),
             type=ENDED_BY.get(start.type, start.type),
@@ -258,6 +260,8 @@ class Sealer:
             actor=SYSTEM,
             res=start.res,
             outcome=UNKNOWN,
+            ai=start.ai,
+            calls=calls,
         )
         self._put(session, recorded(end))
 
@@ -352,6 +356,14 @@ class _Waiting:
             # Sealing it all the same keeps the log moving; the check will point at it.
             get_logger().error("ledger.inbox_unreadable", event_id=id)
         self.corr = self.parsed.corr if self.parsed else ""
+
+
+def _calls_before(session: Session, start: Leaf) -> tuple[AI, ...]:
+    """Return the model calls that were made for the answer that `start` begins; none for anything else."""
+    if start.type not in ENDED_BY:
+        return ()
+    own = select(AuditLeaf.leaf).where(AuditLeaf.corr == start.corr).order_by(AuditLeaf.index)
+    return calls_of(leaf for raw in session.scalars(own) if (leaf := readable(raw)) is not None)
 
 
 def _hashed(rows: Sequence[Row[str, bytes, bytes]]) -> list[_Waiting]:

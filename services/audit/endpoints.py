@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
+from pydantic import BaseModel, ConfigDict, Field
 
 from infra.audit.checkpoint import read_checkpoint
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import Event, Resource
 from infra.audit.reading.filters import Page, find_page
+from services.audit.kept_checkpoint import LONGEST, own_checkpoint
 from services.audit.query import (
     CursorText,
     PageLimit,
@@ -97,18 +99,37 @@ def get_checkpoint(parts: PartsDep, _person: Auditor) -> dict[str, Any]:
     }
 
 
+class VerifyRequest(BaseModel):
+    """What the record is compared with beyond itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    checkpoint: Annotated[str, Field(min_length=1, max_length=LONGEST)] | None = Field(
+        None, description="A checkpoint that was kept: the text of the signed note."
+    )
+
+
 @router.post("/verify")
 @writes(EventType.AUDIT_VERIFIED)
-def verify(parts: PartsDep, person: Auditor, corr: RequestId) -> dict[str, Any]:
+def verify(
+    parts: PartsDep, person: Auditor, corr: RequestId, body: VerifyRequest | None = None
+) -> dict[str, Any]:
     """Check the whole record: every leaf, node, signature and content digest.
 
-    It reads everything, so there is one check at a time for each auditor: 409 meanwhile.
+    With a `checkpoint` that was kept, also that today's log continues the one of that day. One that this
+    log's key did not sign says nothing about it and is refused: 400 with the code `note_unreadable`,
+    `note_untrusted`, `signature_wrong` or `another_log`. It reads everything, so there is one check at a
+    time for each auditor: 409 meanwhile.
     """
+    note, kept = None, None
+    if body is not None and body.checkpoint is not None:
+        note, kept = own_checkpoint(body.checkpoint, parts.ledger.signer.verifier_key)
     # A name of its own, so that an auditor can check while their export is still being sent.
     with parts.exports.held_by(f"check:{person.principal.principal_id}"):
-        report = parts.ledger.verify()
+        report = parts.ledger.verify(kept_note=note)
     actor = parts.ledger.identify(person.principal)
     outcome = report.verdict.name.lower()
-    what = Resource("record", "log")
+    # Compared with which state of the log: the number of records of the checkpoint that was kept.
+    what = Resource("record", "log", str(kept) if kept is not None else None)
     parts.ledger.record(Event(EventType.AUDIT_VERIFIED, Stage.SINGLE, corr, actor, res=what, outcome=outcome))
-    return report_object(report)
+    return report_object(report) | {"kept": kept}

@@ -58,6 +58,7 @@ def get_reach(
 ) -> dict[str, Any]:
     """List every answer, search and opening that a document went into, also after it was deleted.
 
+    Kept conversations that showed it to whoever opened them are among them.
     Pages and cursors are those of `/v1/audit/events`. `counts` stands on the first page.
     """
     listed = list_name("reach", document_id, version, newest)

@@ -32,7 +32,7 @@ VerifierKeyOption = Annotated[
 def verify_record(
     bundle: Annotated[
         Path | None,
-        typer.Argument(help="A folder with an exported bundle; default: the data folder's record."),
+        typer.Argument(help="An exported bundle, a folder or a tar; default: the data folder's record."),
     ] = None,
     key: VerifierKeyOption = None,
     kept: Annotated[

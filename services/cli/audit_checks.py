@@ -38,11 +38,11 @@ class Trusted:
         return cls(_key(key) if key is not None else None, note, tuple(map(_key, witness_keys)))
 
 
-def check_bundle(folder: Path, trusted: Trusted, *, as_json: bool) -> int:
-    """Check the bundle in `folder` and print the verdict; returns the exit code."""
+def check_bundle(bundle: Path, trusted: Trusted, *, as_json: bool) -> int:
+    """Check a bundle, a folder or a tar archive, and print the verdict; returns the exit code."""
     with record_progress("Checking records", hidden=as_json) as progress:
         report = verify_bundle(
-            folder,
+            bundle,
             key=trusted.key,
             kept_note=trusted.kept_note,
             witness_keys=trusted.witness_keys,

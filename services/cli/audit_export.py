@@ -52,11 +52,13 @@ def _opened(settings: Settings) -> Iterator[Ledger]:
         raise NotFound(f"There is no record in {settings.data_dir}.", hint=hint)
     master_key = load_master_key(settings, create=False)
     database = Database(settings.resolved_database_url)
-    ledger = open_ledger(settings, database, master_key)
     try:
-        yield ledger
+        ledger = open_ledger(settings, database, master_key)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
     finally:
-        ledger.close()
         database.close()
 
 

@@ -91,11 +91,13 @@ def opened_read_only(settings: Settings) -> Iterator[Ledger]:
         address = _read_only(file)
     master_key = load_master_key(settings, create=False)
     database = Database(address)
-    ledger = open_ledger(settings, database, master_key)
     try:
-        yield ledger
+        ledger = open_ledger(settings, database, master_key)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
     finally:
-        ledger.close()
         database.close()
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from infra import conversations, sharing
-from infra.access import POLICY, AccessScope
+from infra.access import AccessScope
 from infra.audit.event_types import EventType, Stage
-from infra.audit.leaf import Authz, Event, Resource
+from infra.audit.leaf import Event, Resource
 from infra.audit.removal.holds import refuse_while_held, take_turns
 from infra.conversations import ReadableTurn, WithheldTurn
 from infra.database.tables import Conversation
+from infra.documents import open_passages
 from infra.epoch import current_epoch
+from services.conversations.opened import record_opened
 from services.deps import Person
 from services.parts import Parts
 
@@ -70,14 +72,12 @@ def open_turns(
     limit: int = conversations.MAX_TURNS,
     newest_first: bool = False,
 ) -> OpenedTurns:
-    """Return turns with their citations checked for this viewer, after recording that they look."""
+    """Return turns with their citations checked for this viewer, after recording which passages they show.
+
+    Raises NotFound when the conversation is not theirs to look at, and AuditUnavailable.
+    """
     with parts.database.read() as session:
-        conversations.get_conversation(session, scope, conversation_id)
-        authz = Authz("allow", POLICY, current_epoch(session))
-    _record_opened(parts, person, corr, conversation_id, authz)
-    # Read after the record, so that nothing shown is older than what the record says.
-    with parts.database.read() as session:
-        conversation = conversations.get_conversation(session, scope, conversation_id)
+        epoch = current_epoch(session)
         turns, has_more = conversations.read_turns(
             session,
             scope,
@@ -87,15 +87,27 @@ def open_turns(
             limit=limit,
             newest_first=newest_first,
         )
+    record_opened(parts, person, corr, conversation_id, turns, epoch=epoch)
+    # The record may have taken a while: look once more, so that a share that ended meanwhile shows nothing.
+    with parts.database.read() as session:
+        conversation = conversations.get_conversation(session, scope, conversation_id)
+        turns = _still_shown(parts, session, scope, turns)
         return OpenedTurns(_views(parts, session, person, [conversation])[0], turns, has_more)
 
 
-def _record_opened(parts: Parts, person: Person, corr: str, conversation_id: str, authz: Authz) -> None:
-    actor, what = parts.ledger.identify(person.principal), Resource("conversation", conversation_id)
-    event = Event(
-        EventType.CONVERSATION_OPENED, Stage.SINGLE, corr, actor, res=what, authz=authz, outcome="ok"
-    )
-    parts.ledger.record(event)
+def _still_shown(
+    parts: Parts, session: Session, scope: AccessScope, turns: Sequence[ReadableTurn | WithheldTurn]
+) -> list[ReadableTurn | WithheldTurn]:
+    """Withhold what rests on a passage that does not open any more."""
+    cited = {name for turn in turns if isinstance(turn, ReadableTurn) for name in turn.passages}
+    found = open_passages(session, scope, list(cited), parts.master_key, current_only=False)
+    lost = cited - {passage.id for passage in found}
+    return [
+        WithheldTurn(turn.number)
+        if isinstance(turn, ReadableTurn) and not lost.isdisjoint(turn.passages)
+        else turn
+        for turn in turns
+    ]
 
 
 def _views(

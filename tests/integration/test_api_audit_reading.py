@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from api_world import CARRY, LEAVE, QUESTION, World, error_of
+from api_world import CARRY, LEAVE, QUESTION, World, error_of, question
 
 from tests.made_documents import markdown_of
 from tests.serving import ask, finished_job, upload
@@ -239,7 +239,7 @@ def test_an_answer_that_nobody_got_is_not_found(world: World) -> None:
 
 
 def test_reach_names_people_and_answers_also_after_deletion(world: World) -> None:
-    """Who asked about a file, found it or opened it can be told when the file is gone."""
+    """Who asked about a file, found it, opened it or was shown it can be told when the file is gone."""
     secret = "The spare key of the Lindow depot hangs behind the blue door."
     entry = upload(world.ben.client, "depot.md", markdown_of("Depot", [secret]))
     assert finished_job(world.ben.client, entry["x_job"]["id"])["state"] == "succeeded"
@@ -250,24 +250,37 @@ def test_reach_names_people_and_answers_also_after_deletion(world: World) -> Non
     world.ben.client.post("/v1/search", json={"query": question_text}).raise_for_status()
     citation = answer["x_citations"][0]["id"]
     world.ada.client.get(f"/v1/sources/{citation}").raise_for_status()
+    talk = world.ada.client.post("/v1/conversations", json={}).json()["id"]
+    kept = question(question_text, x_conversation=talk)
+    world.ada.client.post("/v1/chat/completions", json=kept).raise_for_status()
+    world.ada.client.put(f"/v1/conversations/{talk}/shares/{world.ben.principal}").raise_for_status()
+    world.ben.client.get(f"/v1/conversations/{talk}/items").raise_for_status()
+    world.ben.client.get(f"/v1/conversations/{talk}/export").raise_for_status()
     world.ben.client.delete(f"/v1/files/{file_id}").raise_for_status()
+    assert secret not in world.ben.client.get(f"/v1/conversations/{talk}/export").text
 
     def reach() -> dict[str, Any] | None:
         found = world.auditor.client.get(f"/v1/audit/documents/{file_id}/reach").json()
         counts = found.get("counts") or {}
-        complete = counts.get("answers") and counts.get("searches") and counts.get("openings")
-        return found if complete else None
+        return found if counts.get("conversations") == 2 else None
 
     found = soon(reach)
-    assert found["counts"] == {"people": 2, "answers": 1, "searches": 1, "openings": 1, "other": 0}
+    once = {"searches": 1, "openings": 1}
+    assert found["counts"] == {**once, "people": 2, "answers": 2, "conversations": 2, "other": 0}
     assert found["document"]["deleted"]
     touched = {entry["type"]: entry["who"]["label"] for entry in found["data"]}
-    assert touched == {"answer.retrieved": "Ada", "search.performed": "Ben", "source.opened": "Ada"}
-    (reached,) = [entry for entry in found["data"] if entry["type"] == "answer.retrieved"]
+    assert touched == {
+        "answer.retrieved": "Ada",
+        "search.performed": "Ben",
+        "source.opened": "Ada",
+        "conversation.opened": "Ben",
+    }
+    *_, reached = [entry for entry in found["data"] if entry["type"] == "answer.retrieved"]
     assert reached["corr"] == str(answer["id"]).removeprefix("chatcmpl-")
     assert [passage["cited"] for passage in reached["passages"]] == [1]
     people = world.auditor.client.get(f"/v1/audit/documents/{file_id}/people").json()
-    assert {person["label"]: person["answers"] for person in people["data"]} == {"Ada": 1, "Ben": 0}
+    of_people = {person["label"]: (person["answers"], person["conversations"]) for person in people["data"]}
+    assert of_people == {"Ada": (2, 0), "Ben": (0, 2)}
     (version,) = found["document"]["versions"]
     of_version = {"version": version}
     same = world.auditor.client.get(f"/v1/audit/documents/{file_id}/reach", params=of_version).json()

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from infra.audit.bundles.bundle_files import BundleFolder, missing
+from infra.audit.bundles.bundle_archive import open_bundle
+from infra.audit.bundles.bundle_files import BundleFiles, missing
 from infra.audit.bundles.manifest import (
     CHECKPOINT,
     CHECKPOINTS,
@@ -92,21 +94,22 @@ class BundleReport:
 
 
 def verify_bundle(
-    folder: Path,
+    bundle: Path,
     *,
     key: str | None = None,
     kept_note: str | None = None,
     witness_keys: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> BundleReport:
-    """Check the bundle in `folder` against `key` (`name+id+base64`), or against its own key without one.
+    """Check a bundle, a folder or a tar archive, against `key` (`name+id+base64`), or without one its own.
 
     `kept_note` is a checkpoint that an auditor kept: the bundle must be of the log that it was of. Each of
     `witness_keys` must have cosigned the bundle's checkpoint. Whatever is wrong is returned, not raised.
     """
     check = _BundleCheck(progress or (lambda _done, _total: None))
     try:
-        check.run(BundleFolder(folder), key, kept_note, witness_keys)
+        with closing(open_bundle(bundle)) as folder:
+            check.run(folder, key, kept_note, witness_keys)
     except Finding as finding:
         return check.report(finding.verdict, finding.sentence, finding.first_bad)
     except (NoteUnreadable, NoteUntrusted, ProofWrong) as error:
@@ -159,7 +162,7 @@ class _BundleCheck:
         return f"{what} {SELF_CONSISTENT}" if self._own_key else what
 
     def run(
-        self, folder: BundleFolder, key: str | None, kept_note: str | None, witness_keys: Sequence[str]
+        self, folder: BundleFiles, key: str | None, kept_note: str | None, witness_keys: Sequence[str]
     ) -> None:
         trusted = self._key(folder, key)
         manifest = self._manifest = read_manifest(folder.read(MANIFEST), folder.text(MANIFEST_NOTE), trusted)
@@ -181,9 +184,9 @@ class _BundleCheck:
                 self._first_unreadable,
             )
 
-    def _key(self, folder: BundleFolder, given: str | None) -> VerifierKey:
+    def _key(self, folder: BundleFiles, given: str | None) -> VerifierKey:
         if MANIFEST not in folder.names and CHECKPOINT not in folder.names:
-            raise Finding(Verdict.UNREADABLE, "This folder holds no exported bundle.")
+            raise Finding(Verdict.UNREADABLE, "There is no exported bundle in it.")
         trusted = VerifierKey.parse(given) if given is not None else None
         text = folder.text(KEY)
         own = VerifierKey.parse(text)
@@ -196,7 +199,7 @@ class _BundleCheck:
         self._own_key = trusted is None
         return own
 
-    def _check_records(self, folder: BundleFolder, manifest: Manifest, tree: TileTree) -> None:
+    def _check_records(self, folder: BundleFiles, manifest: Manifest, tree: TileTree) -> None:
         """Compare each record with its hash in the tree, and with its line."""
         cut = manifest.cut
         with folder.open(LEAVES) as lines:
@@ -227,7 +230,7 @@ class _BundleCheck:
                 self._first_unreadable = number
 
     def _check_history(
-        self, folder: BundleFolder, manifest: Manifest, tree: TileTree, note: str, key: VerifierKey
+        self, folder: BundleFiles, manifest: Manifest, tree: TileTree, note: str, key: VerifierKey
     ) -> None:
         """Check the earlier checkpoints and every proof, each against the tree as well as in itself."""
         notes = {size: folder.text(checkpoint_path(size)) for size in manifest.checkpoints}
@@ -251,7 +254,7 @@ class _BundleCheck:
             proof.verify(entries[index % TILE_WIDTH], key)
 
 
-def _compare_files(folder: BundleFolder, manifest: Manifest) -> None:
+def _compare_files(folder: BundleFiles, manifest: Manifest) -> None:
     """Refuse a bundle with a file too few or too many."""
     count = 0
     # A manifest can state any size; the first path that is not there ends the walk through it.
@@ -263,7 +266,7 @@ def _compare_files(folder: BundleFolder, manifest: Manifest) -> None:
         raise Finding(Verdict.TAMPERED, "The bundle holds a file that does not belong to it.")
 
 
-def _sound_tree(folder: BundleFolder, manifest: Manifest, head: Checkpoint) -> TileTree:
+def _sound_tree(folder: BundleFiles, manifest: Manifest, head: Checkpoint) -> TileTree:
     """Return the tree of the bundle's tiles, once every hash in it is covered by the signed root."""
     try:
         pruned = read_hashes(folder.text(PRUNED)) if manifest.cut.minimum else ()
@@ -278,7 +281,7 @@ def _sound_tree(folder: BundleFolder, manifest: Manifest, head: Checkpoint) -> T
     return tree
 
 
-def _entries(folder: BundleFolder, index: int, width: int) -> list[bytes]:
+def _entries(folder: BundleFiles, index: int, width: int) -> list[bytes]:
     path = entries_path(index, width)
     try:
         return decode_entries(folder.read(path, LARGEST_ENTRIES), width)
@@ -286,7 +289,7 @@ def _entries(folder: BundleFolder, index: int, width: int) -> list[bytes]:
         raise Finding(Verdict.TAMPERED, f"{path}: {error.message}", index * TILE_WIDTH) from error
 
 
-def _check_digests(folder: BundleFolder, manifest: Manifest) -> None:
+def _check_digests(folder: BundleFiles, manifest: Manifest) -> None:
     for name, digest in manifest.digests:
         paths = map(checkpoint_path, manifest.checkpoints) if name == CHECKPOINTS else [name]
         found = hashlib.sha256()
@@ -296,7 +299,7 @@ def _check_digests(folder: BundleFolder, manifest: Manifest) -> None:
             raise Finding(Verdict.TAMPERED, f"{name} is not what was exported.")
 
 
-def _hash_file(folder: BundleFolder, name: str, into: hashlib._Hash) -> None:
+def _hash_file(folder: BundleFiles, name: str, into: hashlib._Hash) -> None:
     with folder.open(name) as file:
         while data := file.read(READ_BYTES):
             into.update(data)

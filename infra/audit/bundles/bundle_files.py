@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,28 +16,19 @@ LARGEST_TEXT: Final = 1024 * 1024
 LONGEST_NAME: Final = 200
 
 
-class BundleFolder:
-    """One folder with a bundle in it. Whatever cannot be read raises Finding."""
+class BundleFiles(ABC):
+    """The files of a bundle, wherever they lie. Whatever cannot be read raises Finding."""
 
-    def __init__(self, folder: Path) -> None:
-        """Look into `folder`; raises Finding when it is no folder that can be read."""
-        self._folder = folder
-        if not folder.is_dir():
-            raise Finding(Verdict.UNREADABLE, "There is no bundle: a bundle is a folder.")
-        self.names = frozenset(self._walk(""))
-        """Paths of everything but folders, relative to the bundle."""
+    names: frozenset[str]
+    """Paths of everything but folders, relative to the bundle."""
 
-    def _walk(self, inner: str) -> Iterator[str]:
-        try:
-            with os.scandir(self._folder / inner) as entries:
-                for entry in entries:
-                    name = f"{inner}/{entry.name}" if inner else entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        yield from self._walk(name)
-                    else:
-                        yield name
-        except (OSError, RecursionError) as error:
-            raise Finding(Verdict.UNREADABLE, "The bundle's folders cannot be read.") from error
+    @abstractmethod
+    def open(self, name: str) -> BinaryIO:
+        """Open a file for reading; raises Finding when it is missing or no plain file."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held open."""
 
     def read(self, name: str, limit: int = LARGEST_TEXT) -> bytes:
         """Return a file's bytes; raises Finding when it is missing, longer than `limit`, or no plain file."""
@@ -56,6 +48,27 @@ class BundleFolder:
         except UnicodeDecodeError as error:
             raise Finding(Verdict.UNREADABLE, f"The file {name} is not text in UTF-8.") from error
 
+
+class BundleFolder(BundleFiles):
+    """One folder with a bundle in it."""
+
+    def __init__(self, folder: Path) -> None:
+        """Look into `folder`; raises Finding when it is no folder that can be read."""
+        self._folder = folder
+        self.names = frozenset(self._walk(""))
+
+    def _walk(self, inner: str) -> Iterator[str]:
+        try:
+            with os.scandir(self._folder / inner) as entries:
+                for entry in entries:
+                    name = f"{inner}/{entry.name}" if inner else entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        yield from self._walk(name)
+                    else:
+                        yield name
+        except (OSError, RecursionError) as error:
+            raise Finding(Verdict.UNREADABLE, "The bundle's folders cannot be read.") from error
+
     def open(self, name: str) -> BinaryIO:
         """Open a file for reading; raises Finding when it is missing or no plain file."""
         path = self._folder / name
@@ -69,6 +82,9 @@ class BundleFolder:
         except OSError as error:
             raise Finding(Verdict.UNREADABLE, f"The file {name} cannot be read.") from error
         raise Finding(Verdict.UNREADABLE, f"{name} is not a plain file.")
+
+    def close(self) -> None:
+        """Do nothing: files are opened one by one."""
 
 
 def missing(name: str) -> Finding:

@@ -157,6 +157,8 @@ def _unmapped(leaf: Leaf, parts: _Part) -> _Part:
         "res": vars(leaf.res) if leaf.res and not _names_object(parts) else None,
         "authz": vars(leaf.authz) if leaf.authz else None,
         "ai": _unmapped_ai(leaf.ai, mapped="ai_model" in parts) if leaf.ai else None,
+        # Each call has an event of its own: here its tokens must not be counted a second time.
+        "calls": [_present(_unmapped_ai(call, mapped=False)) for call in leaf.calls],
         "ret": None if "api" in parts else [vars(passage) for passage in leaf.ret],
         "content": vars(leaf.content) if leaf.content else None,
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from infra.audit.checkpoint import (
@@ -21,6 +21,7 @@ from infra.audit.checkpoint import (
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import AI, Leaf, LeafInvalid, LeafTooLarge, parse
 from infra.audit.merkle import leaf_hash
+from infra.audit.model_calls import begun_and_ended
 from infra.audit.proofs.tlog_proof import InclusionProof, ProofWrong
 from infra.audit.verify import Finding, Verdict, verdict_of
 
@@ -111,7 +112,8 @@ def covers(leaves: Sequence[Leaf]) -> dict[str, Any]:
 
     `identity` (random subject id, kind, how they were identified), `scope` (hash of what they could read
     then), `passages` (ids, hashes, rank, cited), `models` (digest, prompt-template hash, parameters, tokens,
-    outcome of each call), `segments` released, `outcome`, and when it began and ended.
+    outcome of each call; empty when no model was called), `segments` released, `outcome`, and when it began
+    and ended.
     """
     ends = [leaf for leaf in leaves if is_end(leaf)]
     retrieved = [leaf for leaf in leaves if leaf.type == EventType.ANSWER_RETRIEVED]
@@ -134,11 +136,9 @@ def covers(leaves: Sequence[Leaf]) -> dict[str, Any]:
 
 
 def _calls(leaves: Sequence[Leaf]) -> Iterator[dict[str, Any]]:
-    """Yield each model call: its end says more than its begin, which stands alone after a crash."""
-    generated = [leaf for leaf in leaves if leaf.type == EventType.ANSWER_GENERATED and leaf.ai]
-    ended = [leaf for leaf in generated if leaf.stage is Stage.END]
-    for leaf in ended or generated:
-        if leaf.ai is not None:
+    """Yield each model call as its end says it, which knows more than its begin."""
+    for leaf in leaves:
+        if leaf.type == EventType.ANSWER_GENERATED and leaf.stage is Stage.END and leaf.ai is not None:
             yield _call(leaf.ai, leaf.outcome)
 
 
@@ -172,6 +172,8 @@ def verify_receipt(data: bytes, *, key: str | None = None) -> ReceiptReport:
     except (NoteUnreadable, NoteUntrusted, ProofWrong) as error:
         return ReceiptReport(verdict_of(error), error.message, answer, own_key=own_key)
     sentence = f"The {records} records of this answer are in the log as they were signed."
+    if not document["covers"]["models"]:
+        sentence += " No language model was called for it."
     if own_key:
         sentence += (
             " The key came with the receipt: this shows that it agrees with itself, and not who signed it."
@@ -263,10 +265,30 @@ def _require_whole(leaves: list[Leaf]) -> None:
     needed = {EventType.ANSWER_ASKED, EventType.ANSWER_FINISHED}
     if any(leaf.ret for leaf in ends):
         needed.add(EventType.ANSWER_RETRIEVED)
-    calls = [leaf.stage for leaf in leaves if leaf.type == EventType.ANSWER_GENERATED]
-    has_begins = calls.count(Stage.END) <= calls.count(Stage.START)
-    if not ends or not needed <= types or leaves[0].type != EventType.ANSWER_ASKED or not has_begins:
+    if not ends or not needed <= types or leaves[0].type != EventType.ANSWER_ASKED:
         raise Finding(Verdict.INCOMPLETE, "A record of the answer is missing from the receipt.")
+    _require_calls(leaves, ends[-1].calls)
+
+
+def _require_calls(leaves: list[Leaf], told: tuple[AI, ...]) -> None:
+    """Refuse a receipt whose records of model calls are not those that the end of the answer tells of."""
+    begun, ended = begun_and_ended(leaves)
+    if min(len(begun), len(ended)) < len(told):
+        sentence = "The answer's end tells of a model call whose records are missing from the receipt."
+        raise Finding(Verdict.INCOMPLETE, sentence)
+    if _as_text(ended) != _as_text(told) or _as_text(_asked_for(begun)) != _as_text(_asked_for(told)):
+        sentence = "The answer's end tells of other model calls than its records do."
+        raise Finding(Verdict.TAMPERED, sentence)
+
+
+def _asked_for(calls: Sequence[AI]) -> list[AI]:
+    """Return the calls as their begins say them: tokens and tools are known at the end."""
+    return [replace(call, tokens=None, tools=()) for call in calls]
+
+
+def _as_text(calls: Sequence[AI]) -> list[str]:
+    # Without their order, which a clock that was set back may turn round.
+    return sorted(json.dumps(asdict(call), sort_keys=True) for call in calls)
 
 
 def _list(value: object) -> list[object]:

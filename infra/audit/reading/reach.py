@@ -1,5 +1,7 @@
 """How far a document reached: every answer, search and opening that its passages went into, and whose.
 
+So did whoever opened a kept conversation in which such an answer was shown to them, their own included.
+
 An answer is counted by the record of its passages, which is written before any of them leaves. Such records
 say what could be seen, whether or not it was looked at: after a leak the larger number is the safe one.
 """
@@ -100,7 +102,10 @@ def people_reached(session: Session, target: Target, *, after: str | None, limit
 
 
 def reach_counts(session: Session, target: Target) -> dict[str, int]:
-    """Return how many answers, searches, openings and other records there are, and of how many `people`."""
+    """Return how many answers, searches, openings, conversations and other records there are.
+
+    Also, as `people`, of how many subjects. A conversation counts each time that somebody opens it.
+    """
     touched = _touched(target)
     row = session.execute(
         select(func.count(AuditLookup.sub.distinct()), *_counts()).where(
@@ -170,6 +175,7 @@ _COUNTED: Final = {
     EventType.ANSWER_RETRIEVED.value: "answers",
     EventType.SEARCH_PERFORMED.value: "searches",
     EventType.SOURCE_OPENED.value: "openings",
+    EventType.CONVERSATION_OPENED.value: "conversations",
 }
 
 

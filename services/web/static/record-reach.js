@@ -1,11 +1,17 @@
-// Where a document reached: how many, who, and in which answers, searches and openings.
+// Where a document reached: how many, who, and in which answers, searches, openings and kept conversations.
 
 import { call } from "./api.js";
 import { el, showProblem } from "./elements.js";
 import { count, eventName, when, whenExactly } from "./words.js";
 
 const PAGE = 25;
-const FIGURES = { people: ["person", "people"], answers: ["answer", "answers"], searches: ["search", "searches"], openings: ["opening", "openings"] };
+const FIGURES = {
+  people: ["person", "people"],
+  answers: ["answer", "answers"],
+  searches: ["search", "searches"],
+  openings: ["opening", "openings"],
+  conversations: ["conversation opened", "conversations opened"],
+};
 
 export class Reach {
   #form;
@@ -91,9 +97,9 @@ export class Reach {
     return [el("div", { class: "table-box", tabindex: 0, role: "region", "aria-label": label }, el("table", {}, el("thead", {}, head), body)), el("p", {}, more)];
   }
 
-  #personRow({ sub, label, answers, searches, openings, first, last }) {
+  #personRow({ sub, label, answers, searches, openings, conversations, first, last }) {
     const who = el("button", { type: "button", class: "name-button", on: { click: () => this.#acts.only({ who: sub }) } }, label);
-    const counts = [answers, searches, openings].map((number) => el("td", { class: "number" }, count(number)));
+    const counts = [answers, searches, openings, conversations].map((number) => el("td", { class: "number" }, count(number)));
     return el("tr", {}, el("td", { dir: "auto" }, who), ...counts, el("td", {}, when(first)), el("td", {}, when(last)));
   }
 
@@ -112,5 +118,5 @@ export class Reach {
   }
 }
 
-const PEOPLE = ["Person", "Answers", "Searches", "Openings", "First", "Last"];
+const PEOPLE = ["Person", "Answers", "Searches", "Openings", "Conversations", "First", "Last"];
 const TOUCHES = ["Time", "What", "Who", ""];

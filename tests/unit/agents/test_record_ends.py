@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from answer_parts import ADA
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agents.events import Question, Status
 from agents.record import AnswerRecord
 from infra.audit.event_types import EventType
-from infra.audit.leaf import Tokens
+from infra.audit.leaf import AI, Tokens, parse
 from infra.audit.ledger import Ledger
+from infra.audit.proofs.receipt import verify_receipt
+from infra.audit.proofs.receipts import AnswerRecords
+from infra.audit.verify import Verdict
+from infra.database.tables import AuditLeaf
 from infra.errors import AuditUnavailable, Conflict
 from tests.made_record import made_ledger
 
@@ -151,6 +158,55 @@ def test_a_call_that_was_committed_late_has_its_end(ledger: Ledger) -> None:
     called = EventType.ANSWER_GENERATED.value
     expected = [ASKED, (called, None), (called, "interrupted"), (FINISHED, "interrupted")]
     assert written(ledger) == expected
+
+
+def calls_told(ledger: Ledger) -> tuple[AI, ...]:
+    """Return the model calls that the end of the answer tells of; its receipt is sound."""
+    ledger.sealer.seal_all()
+    with ledger.database.read() as session:
+        receipt = AnswerRecords(session, QUESTION.answer_id).receipt(ledger.verifier_key)
+    assert verify_receipt(json.dumps(receipt).encode()).verdict is Verdict.SOUND
+    with ledger.database.read() as session:
+        leaves = [parse(raw) for raw in session.scalars(select(AuditLeaf.leaf).order_by(AuditLeaf.index))]
+    (end,) = [leaf for leaf in leaves if leaf.type == FINISHED]
+    return end.calls
+
+
+CALL = AI("model", "prompt", {"temperature": "0"})
+TOKENS = Tokens(read=7, written=3)
+
+
+def test_the_end_repeats_the_model_call(ledger: Ledger) -> None:
+    """Model, prompt, parameters and token counts, as the record of the call has them."""
+    record = asked(ledger)
+    record.calling(CALL.model, CALL.prompt or "", dict(CALL.params))
+    record.called(TOKENS, "ok")
+    record.finished(Status.ANSWERED, ())
+    assert calls_told(ledger) == (replace(CALL, tokens=TOKENS),)
+
+
+def test_an_end_without_a_model_call_tells_of_none(ledger: Ledger) -> None:
+    """Quotes alone call no model."""
+    asked(ledger).finished(Status.ANSWERED, ())
+    assert calls_told(ledger) == ()
+
+
+def test_an_end_repeats_a_call_that_broke_off(ledger: Ledger) -> None:
+    """The model was called, and nobody knows how many tokens it took."""
+    record = asked(ledger)
+    record.calling(CALL.model, CALL.prompt or "", dict(CALL.params))
+    record.interrupted("interrupted")
+    assert calls_told(ledger) == (CALL,)
+
+
+def test_an_end_in_doubt_learns_its_calls_from_the_record(ledger: Ledger) -> None:
+    """The end of a call was committed late: it is told as it stands there."""
+    record = asked(ledger)
+    record.calling(CALL.model, CALL.prompt or "", dict(CALL.params))
+    with slow_commits(ledger, 2 * TIMEOUT_S), pytest.raises(AuditUnavailable):
+        record.called(TOKENS, "ok")
+    interrupted_in_the_end(record)
+    assert calls_told(ledger) == (replace(CALL, tokens=TOKENS),)
 
 
 def _fail(_session: Session) -> None:

@@ -31,7 +31,7 @@ class Waker:
         self.outages = outages
         self.woken: list[str] = []
 
-    def wake(self, task: str, argument: str) -> None:
+    def wake(self, task: str, argument: str, queue: str = "interactive") -> None:
         """Take one."""
         if self.outages > 0:
             self.outages -= 1
@@ -117,6 +117,69 @@ def test_tasks_run_one_after_the_other_and_a_failure_stops_nobody() -> None:
     finally:
         waker.stop()
     assert len(set(at_once)) == 1
+
+
+def test_the_most_urgent_task_comes_first() -> None:
+    """What a person waits for overtakes an import, which overtakes upkeep; within a queue order is kept."""
+    app = make_celery("memory://")
+    begun, go_on = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    @app.task(name="work", shared=False)
+    def work(argument: str) -> None:
+        begun.set()
+        go_on.wait(10)
+        ran.append(argument)
+
+    waker = LocalWaker(app)
+    waker.start()
+    try:
+        waker.wake("work", "under way", "bulk")
+        assert begun.wait(10)
+        for argument, queue in (
+            ("upkeep", "maintenance"),
+            ("import 1", "bulk"),
+            ("import 2", "bulk"),
+            ("person 1", "interactive"),
+            ("person 2", "interactive"),
+        ):
+            waker.wake("work", argument, queue)
+        go_on.set()
+        wait_until(lambda: len(ran) == 6)
+    finally:
+        waker.stop()
+    assert ran == ["under way", "person 1", "person 2", "import 1", "import 2", "upkeep"]
+
+
+def test_a_wake_up_keeps_its_queue(database: Database) -> None:
+    """The relay delivers to the queue that the work was put into."""
+    heard: list[tuple[str, str]] = []
+
+    class Listening:
+        def wake(self, task: str, argument: str, queue: str = "interactive") -> None:
+            heard.append((argument, queue))
+
+    with database.write() as session:
+        session.add_all([outbox_row("task", "a", "bulk"), outbox_row("task", "b")])
+    OutboxRelay(database, Listening()).deliver()
+    assert heard == [("a", "bulk"), ("b", "interactive")]
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("redis://127.0.0.1/0", {"queue_order_strategy": "priority", "visibility_timeout": 3600}),
+        ("amqp://guest@127.0.0.1//", {"confirm_publish": True}),
+        ("memory://", {}),
+    ],
+)
+def test_each_broker_is_asked_for_what_it_can_do(url: str, options: dict[str, object]) -> None:
+    """Options are the transport's own: RabbitMQ's client would not connect with those of Redis."""
+    app = make_celery(url)
+    assert app.conf.broker_transport_options == options
+    assert [queue.name for queue in app.conf.task_queues] == ["interactive", "bulk", "maintenance"]
+    assert (app.conf.task_acks_late, app.conf.worker_prefetch_multiplier) == (True, 1)
+    assert app.conf.accept_content == ["json"]
 
 
 def test_stopping_leaves_waiting_tasks_alone() -> None:

@@ -66,6 +66,29 @@ def test_a_pulse_that_nobody_asks_is_not_beating(ledger: Ledger, monkeypatch: py
         assert becomes(lambda: not pulse.is_beating)
 
 
+def test_what_is_overdue_is_written_once_the_ledger_is_found(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not while it is lost, when it would only wait; and a failure there does not end the thread."""
+    written: list[bool] = []
+
+    def write() -> None:
+        written.append(True)
+        raise RuntimeError("not foreseen")
+
+    pulse = Pulse()
+    pulse.after_each_beat(write)
+    with monkeypatch.context() as broken:
+        broken.setattr(ledger, "healthy", lambda: False)
+        pulse.start(ledger)
+        assert becomes(lambda: not pulse.is_beating)
+        time.sleep(0.1)
+        assert not written
+    assert becomes(lambda: len(written) > 1)
+    assert pulse.is_beating
+    pulse.stop()
+
+
 def test_it_beats_before_its_start_and_can_start_again(ledger: Ledger) -> None:
     """A server that is starting is not lost, and one that starts a second time asks again."""
     pulse = Pulse()

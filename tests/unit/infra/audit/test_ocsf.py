@@ -87,6 +87,7 @@ def full(event_type: EventType) -> Leaf:
         event_type,
         authz=Authz("allow", "rule/2", 7),
         ai=AI("model-digest", HASH, {"temperature": "0.2"}, Tokens(300, 40), (ToolUse("search", "ran"),)),
+        calls=(AI("called-digest", HASH, {"top_p": "0.9"}, Tokens(301, 41), (ToolUse("fetch", "refused"),)),),
         ret=(Retrieved("document-2", "version-2", "chunk-2", HASH, 1, 1),),
         content=ContentRef(HASH, "cd" * 32, "key-1", 24),
     )

@@ -20,6 +20,7 @@ from infra.errors import NotFound
 
 MakeEvent = Callable[..., Event]
 LEAKED = Retrieved(doc="plan", ver="plan-1", chunk="p-1", hash="ab" * 32, rank=1)
+NEVER = {"answers": 0, "searches": 0, "openings": 0, "conversations": 0, "other": 0}
 OTHER = Retrieved(doc="menu", ver="menu-1", chunk="m-1", hash="cd" * 32, rank=2)
 
 
@@ -57,6 +58,11 @@ class Story:
         what = Resource(kind, identifier, version)
         self.note(who, EventType.SOURCE_OPENED, corr="looking", res=what, ret=(), outcome="ok")
 
+    def conversation(self, who: Principal, corr: str, *shown: Retrieved) -> None:
+        """Open a kept conversation."""
+        what = Resource("conversation", "talk")
+        self.note(who, EventType.CONVERSATION_OPENED, corr=corr, res=what, ret=shown, outcome="ok")
+
     def note(self, who: Principal, kind: EventType, **fields: object) -> None:
         """Record one event."""
         self._ledger.record(self._event(kind, actor=self._ledger.identify(who), **fields))
@@ -68,7 +74,10 @@ class Story:
 
 @pytest.fixture
 def story(ledger: Ledger, event: MakeEvent) -> Story:
-    """Alice uploads a plan and asks about it; bob searches and opens it; both also read other things."""
+    """Alice uploads a plan and asks about it; bob searches and opens it, and looks at a kept answer about it.
+
+    Both also read other things.
+    """
     told = Story(ledger, event)
     alice, bob = PEOPLE
     told.note(alice, EventType.FILE_UPLOADED, res=Resource("file", "plan", "plan-1"), ret=())
@@ -79,6 +88,8 @@ def story(ledger: Ledger, event: MakeEvent) -> Story:
     told.opening(bob, "source", "p-1", "plan-1")
     told.opening(bob, "page", "p-1", "plan-1")
     told.opening(bob, "source", "m-1", "menu-1")
+    told.conversation(bob, "talk-1", OTHER, LEAKED)
+    told.conversation(bob, "talk-2", OTHER)
     told.answer(bob, "answer-3", replace(LEAKED, ver="plan-2"), cited=None)
     told.seal()
     return told
@@ -95,7 +106,7 @@ def reached(page: Page) -> list[tuple[str, str]]:
     return [(each.leaf.type, each.leaf.corr) for each in page.events if each.leaf is not None]
 
 
-def test_reach_names_every_answer_search_and_opening(database: Database, story: Story) -> None:
+def test_reach_names_every_answer_search_opening_and_conversation(database: Database, story: Story) -> None:
     """Each stands there once, with nothing of other documents, and an upload reaches nobody."""
     with database.read() as session:
         page = reach_page(session, target_of(session, "plan", None), None, limit=50, newest_first=False)
@@ -104,6 +115,7 @@ def test_reach_names_every_answer_search_and_opening(database: Database, story: 
         ("search.performed", "search-1"),
         ("source.opened", "looking"),
         ("source.opened", "looking"),
+        ("conversation.opened", "talk-1"),
         ("answer.retrieved", "answer-3"),
     ]
     assert not page.has_more
@@ -116,7 +128,7 @@ def test_reach_of_one_version_leaves_the_others_out(database: Database, story: S
         page = reach_page(session, target, None, limit=50, newest_first=True)
         counts = reach_counts(session, target)
     assert reached(page) == [("answer.retrieved", "answer-3")]
-    assert counts == {"people": 1, "answers": 1, "searches": 0, "openings": 0, "other": 0}
+    assert counts == {**NEVER, "people": 1, "answers": 1}
 
 
 def test_reach_counts_people_and_kinds(database: Database, ledger: Ledger, story: Story) -> None:
@@ -125,11 +137,12 @@ def test_reach_counts_people_and_kinds(database: Database, ledger: Ledger, story
         target = target_of(session, "plan", None)
         counts = reach_counts(session, target)
         people = people_reached(session, target, after=None, limit=10)
-    assert counts == {"people": 2, "answers": 2, "searches": 1, "openings": 2, "other": 0}
+    once = {"searches": 1, "conversations": 1}
+    assert counts == {**NEVER, **once, "people": 2, "answers": 2, "openings": 2}
     alice, bob = (ledger.identify(person).sub for person in PEOPLE)
     by_subject = {person.subject: person.counts for person in people}
-    assert by_subject[alice] == {"answers": 1, "searches": 0, "openings": 0, "other": 0}
-    assert by_subject[bob] == {"answers": 1, "searches": 1, "openings": 2, "other": 0}
+    assert by_subject[alice] == {**NEVER, "answers": 1}
+    assert by_subject[bob] == {**NEVER, **once, "answers": 1, "openings": 2}
 
 
 def test_people_come_in_pages(database: Database, story: Story) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 
 from infra.audit.checkpoint import Signer
 from infra.audit.event_types import EventType, Stage
-from infra.audit.leaf import Event, Resource
+from infra.audit.leaf import AI, Event, Resource, Tokens, ToolUse
 from infra.audit.ledger import Ledger
 from infra.audit.proofs.receipt import verify_receipt
 from infra.audit.proofs.receipts import AnswerRecords
@@ -136,6 +137,89 @@ def test_other_records_of_the_request_are_left_out(tmp_path: Path) -> None:
         assert len(receipt_of(ledger, "answer-0")["records"]) == 5
 
 
+# --- the model calls ------------------------------------------------------------------------------
+
+CALLED = AI("sha256:" + "ef" * 32, "12" * 32, {"max_tokens": 220}, Tokens(read=9, written=5))
+
+
+def receipt_of_calls(ledger: Ledger, calls: Sequence[AI], told: Sequence[AI]) -> dict[str, Any]:
+    """Record an answer with `calls`, whose end tells of `told`; returns its receipt."""
+    about = Resource("answer", "called")
+    steps: list[tuple[EventType, Stage, dict[str, Any]]] = [(EventType.ANSWER_ASKED, Stage.START, {})]
+    for call in calls:
+        steps.append((EventType.ANSWER_GENERATED, Stage.START, {"ai": replace(call, tokens=None)}))
+        steps.append((EventType.ANSWER_GENERATED, Stage.END, {"ai": call, "outcome": "ok"}))
+    ending = {"calls": tuple(told), "outcome": "answered"}
+    steps.append((EventType.ANSWER_FINISHED, Stage.END, ending))
+    for kind, stage, fields in steps:
+        ledger.record(Event(kind, stage, "called", ASKER, res=about, **fields))
+    ledger.sealer.seal_all()
+    return receipt_of(ledger, "called")
+
+
+def without_calls(receipt: dict[str, Any]) -> dict[str, Any]:
+    """Cut the records of model calls out, and let everything else agree with what is left."""
+    kept = [entry for entry in receipt["records"] if '"answer.generated"' not in entry["leaf"]]
+    return {**receipt, "records": kept, "covers": {**receipt["covers"], "models": []}}
+
+
+def test_a_receipt_without_its_model_calls_is_incomplete(ledger: Ledger, receipt: dict[str, Any]) -> None:
+    """Its other records are genuine, and agree with each other; its end tells of the call."""
+    report = verify_receipt(json.dumps(without_calls(receipt)).encode(), key=ledger.verifier_key)
+    assert report.verdict is Verdict.INCOMPLETE
+    assert "model call" in report.sentence
+
+
+def test_an_answer_without_a_model_says_so(tmp_path: Path) -> None:
+    """Quotes need none: nothing is missing, and the sentence tells it."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        receipt = receipt_of_calls(ledger, [], [])
+        report = verify_receipt(json.dumps(receipt).encode(), key=ledger.verifier_key)
+    assert (report.verdict, receipt["covers"]["models"]) == (Verdict.SOUND, [])
+    assert "No language model was called" in report.sentence
+
+
+def test_several_calls_are_all_told(tmp_path: Path) -> None:
+    """Two calls agree with an end that repeats both; without the records of one, it is incomplete."""
+    other = replace(CALLED, model="another", tokens=None)
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        receipt = receipt_of_calls(ledger, [CALLED, other], [CALLED, other])
+        assert verdict(receipt, ledger) is Verdict.SOUND
+        assert "No language model" not in verify_receipt(json.dumps(receipt).encode()).sentence
+        del receipt["records"][3:5]
+        receipt["covers"]["models"].pop()
+        assert verdict(receipt, ledger) is Verdict.INCOMPLETE
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [],
+        [replace(CALLED, model="another")],
+        [replace(CALLED, prompt="34" * 32)],
+        [replace(CALLED, params={"max_tokens": 221})],
+        [replace(CALLED, tokens=Tokens(read=9, written=6))],
+        [replace(CALLED, tools=(ToolUse("search", "ran"),))],
+    ],
+)
+def test_an_end_that_tells_of_another_call_is_refused(tmp_path: Path, told: list[AI]) -> None:
+    """The records of the call are signed, and so is the end; one of them is not the truth."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        assert verdict(receipt_of_calls(ledger, [CALLED], told), ledger) is Verdict.TAMPERED
+
+
+@pytest.mark.parametrize(("records", "calls"), [(3, 1), (4, 1)])
+def test_the_end_after_a_crash_tells_of_the_calls_too(tmp_path: Path, records: int, calls: int) -> None:
+    """The next start writes it, from what the record has: a call that ended, or one that did not."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        fill(ledger, records)
+        ledger.sealer.recover()
+        receipt = receipt_of(ledger, "answer-0")
+        assert len(receipt["covers"]["models"]) == calls
+        assert verdict(receipt, ledger) is Verdict.SOUND
+        assert verdict(without_calls(receipt), ledger) is Verdict.INCOMPLETE
+
+
 def test_another_key_is_not_trusted(receipt: dict[str, Any]) -> None:
     """A key that somebody kept decides, whatever key the receipt brought."""
     other = str(Signer("log.example/made", b"\x09" * 32).verifier_key)
@@ -173,6 +257,7 @@ Spoil = Callable[[dict[str, Any]], object]
         (lambda r: r["records"].pop(), Verdict.INCOMPLETE),
         (lambda r: r["records"].clear(), Verdict.INCOMPLETE),
         (lambda r: r["records"].pop(2), Verdict.INCOMPLETE),
+        (lambda r: r["records"].pop(3), Verdict.INCOMPLETE),
         (
             lambda r: r["records"][4].update(leaf=r["records"][4]["leaf"].replace("answered", "released")),
             Verdict.TAMPERED,

@@ -14,6 +14,7 @@ from infra.audit.event_types import EventType
 from infra.audit.leaf import Leaf
 from infra.audit.ledger import Ledger
 from infra.errors import AuditUnavailable, TokenRefused
+from services.left_out import LeftOut
 from services.refusals import ANONYMOUS_PER_MINUTE, StrangersRecords
 
 
@@ -117,22 +118,46 @@ def test_pages_that_send_people_to_the_sign_in_are_no_refusals(door: FrontDoor) 
 
 
 def test_strangers_cannot_flood_the_record(door: FrontDoor) -> None:
-    """So many a minute one by one; the next one on the record says how many are missing before it."""
+    """So many a minute one by one; the number of the others follows, once, also when they have stopped."""
     clock = [600.0]
     door.app.state.strangers_refusals = StrangersRecords(3, lambda: clock[0])
+    left_out = LeftOut(door.ledger, door.app.state.strangers_refusals)
     door.join("ada")
     ada = door.browser("ada")
     for _ in range(8):
         assert door.client.get("/v1/me").status_code == 401
     assert door.client.get("/v1/users", headers=ada).status_code == 403
+    left_out.sum_up()
+    left_out.sum_up()
     clock[0] += 60
-    for _ in range(2):
-        assert door.client.get("/v1/me").status_code == 401
+    assert door.client.get("/v1/me").status_code == 401
     assert [leaf.outcome for leaf in refused(door)] == [
         *["not_authenticated"] * 3,
         "not_permitted",
-        "not_authenticated; 5 before it not recorded",
+        "5 more not recorded one by one",
         "not_authenticated",
+    ]
+
+
+def test_a_number_that_cannot_be_recorded_is_counted_on(door: FrontDoor) -> None:
+    """A ledger that is away for a minute gets the number of both."""
+
+    def fail(*_arguments: object) -> None:
+        raise AuditUnavailable("The record cannot be written.")
+
+    strangers = StrangersRecords(1, lambda: 0.0)
+    left_out = LeftOut(door.ledger, strangers)
+    for _ in range(3):
+        strangers.admit("x")
+    with pytest.MonkeyPatch.context() as away, capture_logs() as logs:
+        away.setattr(Ledger, "record", fail)
+        left_out.sum_up()
+    assert [entry["event"] for entry in logs] == ["left_out.unrecorded"]
+    strangers.admit("x")
+    left_out.start()
+    left_out.stop()
+    assert [what(leaf) for leaf in refused(door)] == [
+        ("several", "3 more not recorded one by one"),
     ]
 
 

@@ -41,10 +41,10 @@ def test_a_second_check_of_one_auditor_is_refused(ledger: Ledger, monkeypatch: p
     parts: Any = SimpleNamespace(ledger=ledger, exports=OneAtATime())
     check, reading, go_on, verdicts = ledger.verify, threading.Event(), threading.Event(), []
 
-    def slowly() -> Report:
+    def slowly(**kept: Any) -> Report:
         reading.set()
         assert go_on.wait(WAIT_S)
-        return check()
+        return check(**kept)
 
     monkeypatch.setattr(ledger, "verify", slowly)
     first = threading.Thread(target=lambda: verdicts.append(verify(parts, auditor("ada"), "r1")))

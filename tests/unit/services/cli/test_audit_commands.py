@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import json
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -158,6 +159,22 @@ def test_each_verdict_is_an_exit_code(bundle: Path) -> None:
     (bundle / "ocsf.jsonl").unlink()
     assert run("verify", str(bundle)).exit_code == 2
     assert run("verify", str(bundle / "nothing")).exit_code == 4
+
+
+def test_an_archive_is_checked_as_it_came(ledger: Ledger, bundle: Path, tmp_path: Path) -> None:
+    """The tar that the server sends, with the verdicts of a folder; what is no archive ends with 4."""
+    archive = tmp_path / "bundle.tar"
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as made:
+        made.add(bundle, "strongroom-record-0-59")
+    assert run("verify", str(archive), "--key", ledger.verifier_key).exit_code == 0
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[:5000])
+    assert run("verify", str(archive)).exit_code == 2
+    for nonsense in (b"", b"nonsense", whole[:700] + b"nonsense" + whole[708:]):
+        archive.write_bytes(nonsense)
+        told = run("verify", str(archive))
+        assert told.exit_code == 4
+        assert "unexpected" not in told.output
 
 
 def _with_right_id(text: str) -> str:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kept_documents import KEY, TEXT, stored_passage
 from sqlalchemy import func, select
 
 from agents.events import Citation, Evidence, Notice, Outcome, Progress, Question, Released, Sentence, Status
@@ -19,16 +20,13 @@ from infra.audit.ledger import Ledger
 from infra.clock import new_id, now_ms
 from infra.conversations import KeptTurn, ReadableTurn
 from infra.database import Database
-from infra.database.tables import AccessEpoch, AuditInbox, Base, Chunk, ConversationTurn, Document, User
+from infra.database.tables import AccessEpoch, AuditInbox, Base, ConversationTurn, Document, User
 from infra.documents import Passage
 from infra.errors import AuditUnavailable, Conflict, NotFound
-from infra.keys import MasterKey
 from services.conversations.exchange import Exchange, history_of
 from services.deps import Person
 
 ADA = Principal("ada", "user", frozenset({Role.EMPLOYEE}), auth_method="test")
-KEY = MasterKey(b"\x17" * 32)
-TEXT = "The gate closes at ten."
 
 
 @dataclass
@@ -85,29 +83,6 @@ def desk(tmp_path: Path) -> Iterator[Desk]:
         passages = documents.open_passages(session, scope_of(ADA), chunks, KEY)
     yield Desk(parts, Person(ADA, "Ada", None), talk, ids, passages)
     database.close()
-
-
-def stored_passage(session: Any, document: Document) -> str:
-    """Give a document a version with one passage; returns the passage's id."""
-    version_id, chunk_id = new_id(), new_id()
-    key, wrapped = documents.new_version_key(KEY, version_id)
-    documents.add_version(
-        session, document, version_id=version_id, sha256="0" * 64, size=1, wrapped_key=wrapped
-    )
-    document.version_id = version_id
-    content = {"text": TEXT, "title": "", "heading": "", "place": {}, "lines": []}
-    session.add(
-        Chunk(
-            id=chunk_id,
-            version_id=version_id,
-            document_id=document.id,
-            ordinal=0,
-            sha256=documents.passage_hash(TEXT),
-            sealed=documents.seal_passage(key, chunk_id, content),
-        )
-    )
-    session.flush()
-    return chunk_id
 
 
 def outcome(citations: list[Citation]) -> Outcome:
