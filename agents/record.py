@@ -58,6 +58,7 @@ class AnswerRecord:
         self._passages: tuple[Retrieved, ...] = ()
         self._call: AI | None = None
         self._calls: tuple[AI, ...] = ()
+        self._segments = 0
         self._begun = False
         self._ended = False
         self._left = False
@@ -99,6 +100,7 @@ class AnswerRecord:
         with self._writing:
             self._refuse_after_the_end()
             self._write(EventType.ANSWER_SEGMENT, Stage.SEGMENT, content=text)
+            self._segments += 1
 
     def calling(self, model: str, prompt: str, params: dict[str, str | int]) -> None:
         """Record the model call before it is made: which model, which prompt template, which parameters."""
@@ -159,6 +161,7 @@ class AnswerRecord:
         stand = Counter((leaf.type, leaf.stage) for leaf in own)
         self._begun = stand[EventType.ANSWER_ASKED.value, Stage.START] > 0
         self._ended = stand[EventType.ANSWER_FINISHED.value, Stage.END] > 0
+        self._segments = stand[EventType.ANSWER_SEGMENT.value, Stage.SEGMENT]
         begun, self._calls = begun_and_ended(own)
         self._call = begun[-1] if len(begun) > len(self._calls) else None
         self._in_doubt = False
@@ -168,9 +171,9 @@ class AnswerRecord:
         self._call, self._calls = None, (*self._calls, ai)
 
     def _end(self, outcome: str, used: tuple[Retrieved, ...]) -> dict[str, Any]:
-        # The calls once more: a receipt that lacks their records contradicts its own end.
-        finished = EventType.ANSWER_FINISHED
-        recorded = self._write(finished, Stage.END, ret=used, calls=self._calls, outcome=outcome)
+        # Calls and segments once more: a receipt that lacks their records contradicts its own end.
+        told: dict[str, Any] = {"ret": used, "calls": self._calls, "segments": self._segments}
+        recorded = self._write(EventType.ANSWER_FINISHED, Stage.END, **told, outcome=outcome)
         self._ended = True
         return {"id": self.answer_id, "event": recorded.id, "leaf_hash": recorded.leaf_hash.hex()}
 

@@ -167,6 +167,7 @@ class Event:
     outcome: str | None = None
     ai: AI | None = None
     calls: tuple[AI, ...] = ()
+    segments: int = 0
     ret: tuple[Retrieved, ...] = ()
 
 
@@ -193,6 +194,8 @@ class Leaf:
     ai: AI | None = None
     calls: tuple[AI, ...] = ()
     """At the end of an answer: every model call that was made for it; without any, none was made."""
+    segments: int = 0
+    """At the end of an answer: how many of its segments are on the record."""
     ret: tuple[Retrieved, ...] = ()
     """Passages that were used, in order."""
     content: ContentRef | None = None
@@ -282,6 +285,7 @@ def _as_json(leaf: Leaf) -> dict[str, object]:
             "outcome": leaf.outcome,
             "ai": leaf.ai and _ai_as_json(leaf.ai),
             "calls": [_ai_as_json(call) for call in leaf.calls] or None,
+            "segments": leaf.segments or None,
             "ret": [_present(vars(passage)) for passage in leaf.ret] or None,
             "content": leaf.content and _present(vars(leaf.content)),
         }
@@ -336,6 +340,9 @@ class _Members:
             raise self._wrong(name)
         return int(value)
 
+    def maybe_count(self, name: str) -> int:
+        return self.integer(name, least=1) if name in self._left else 0
+
     def maybe(self, name: str, read: Callable[[object, str], _T]) -> _T | None:
         return read(self._left.pop(name), name) if name in self._left else None
 
@@ -381,6 +388,7 @@ def _leaf(document: object) -> Leaf:
         outcome=members.maybe_text("outcome"),
         ai=members.maybe("ai", _ai),
         calls=members.many("calls", _ai),
+        segments=members.maybe_count("segments"),
         ret=members.many("ret", _retrieved),
         content=members.maybe("content", _content),
     )

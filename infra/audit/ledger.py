@@ -173,6 +173,7 @@ class Ledger:
             outcome=event.outcome,
             ai=event.ai,
             calls=event.calls,
+            segments=event.segments,
             ret=event.ret,
             content=reference,
         )

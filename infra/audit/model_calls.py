@@ -1,6 +1,6 @@
-"""The model calls of an answer, from its records.
+"""The model calls and the released segments of an answer, from its records.
 
-The end of an answer repeats them, so that records of calls cannot be left out without its end saying so.
+The end of an answer tells of both, so that their records cannot be left out without its end saying so.
 """
 
 from __future__ import annotations
@@ -19,6 +19,11 @@ def calls_of(leaves: Iterable[Leaf]) -> tuple[AI, ...]:
     begun, ended = begun_and_ended(leaves)
     # Calls follow each other: each but the last has ended before the next begins.
     return ended + begun[len(ended) :]
+
+
+def segments_of(leaves: Iterable[Leaf]) -> int:
+    """Return how many released segments the records of one answer tell of."""
+    return sum(leaf.type == EventType.ANSWER_SEGMENT for leaf in leaves)
 
 
 def begun_and_ended(leaves: Iterable[Leaf]) -> tuple[tuple[AI, ...], tuple[AI, ...]]:

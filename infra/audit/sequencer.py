@@ -27,7 +27,7 @@ from infra.audit.event_types import EventType, Stage
 from infra.audit.group_commit import fail_closed
 from infra.audit.leaf import AI, SYSTEM, Leaf
 from infra.audit.merkle import CompactRange, leaf_hash
-from infra.audit.model_calls import calls_of
+from infra.audit.model_calls import calls_of, segments_of
 from infra.audit.reading.lookup import insert_lookups
 from infra.audit.records import InboxSeal, LedgerDamaged, RecordedEvent, Stamp, readable, recorded
 from infra.audit.stored_log import latest_note, newest_first, stored_nodes
@@ -119,10 +119,10 @@ class Sealer:
             self.seal_all()
             with self._database.read() as session:
                 unfinished = self._unfinished(session)
-                calls = {start.id: _calls_before(session, start) for start in unfinished}
+                told = {start.id: _told_before(session, start) for start in unfinished}
             with self._database.write() as session:
                 for start in unfinished:
-                    self._close_start(session, start, calls[start.id])
+                    self._close_start(session, start, *told[start.id])
                 self._say_recovered(session, len(unfinished))
             self.seal_all()
         get_logger().info("ledger.recovered", closed=len(unfinished))
@@ -249,7 +249,7 @@ class Sealer:
         )
         self._put(session, recorded(leaf))
 
-    def _close_start(self, session: Session, start: Leaf, calls: tuple[AI, ...]) -> None:
+    def _close_start(self, session: Session, start: Leaf, calls: tuple[AI, ...], segments: int) -> None:
         end = Leaf(
             id=new_id(),
             type=ENDED_BY.get(start.type, start.type),
@@ -262,6 +262,7 @@ class Sealer:
             outcome=UNKNOWN,
             ai=start.ai,
             calls=calls,
+            segments=segments,
         )
         self._put(session, recorded(end))
 
@@ -358,12 +359,13 @@ class _Waiting:
         self.corr = self.parsed.corr if self.parsed else ""
 
 
-def _calls_before(session: Session, start: Leaf) -> tuple[AI, ...]:
-    """Return the model calls that were made for the answer that `start` begins; none for anything else."""
+def _told_before(session: Session, start: Leaf) -> tuple[tuple[AI, ...], int]:
+    """Return the model calls and the number of segments of the answer that `start` begins, if it is one."""
     if start.type not in ENDED_BY:
-        return ()
+        return (), 0
     own = select(AuditLeaf.leaf).where(AuditLeaf.corr == start.corr).order_by(AuditLeaf.index)
-    return calls_of(leaf for raw in session.scalars(own) if (leaf := readable(raw)) is not None)
+    leaves = [leaf for raw in session.scalars(own) if (leaf := readable(raw)) is not None]
+    return calls_of(leaves), segments_of(leaves)
 
 
 def _hashed(rows: Sequence[Row[str, bytes, bytes]]) -> list[_Waiting]:

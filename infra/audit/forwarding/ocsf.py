@@ -159,6 +159,7 @@ def _unmapped(leaf: Leaf, parts: _Part) -> _Part:
         "ai": _unmapped_ai(leaf.ai, mapped="ai_model" in parts) if leaf.ai else None,
         # Each call has an event of its own: here its tokens must not be counted a second time.
         "calls": [_present(_unmapped_ai(call, mapped=False)) for call in leaf.calls],
+        "segments": leaf.segments or None,
         "ret": None if "api" in parts else [vars(passage) for passage in leaf.ret],
         "content": vars(leaf.content) if leaf.content else None,
     }

@@ -21,7 +21,7 @@ from infra.audit.checkpoint import (
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import AI, Leaf, LeafInvalid, LeafTooLarge, parse
 from infra.audit.merkle import leaf_hash
-from infra.audit.model_calls import begun_and_ended
+from infra.audit.model_calls import begun_and_ended, segments_of
 from infra.audit.proofs.tlog_proof import InclusionProof, ProofWrong
 from infra.audit.verify import Finding, Verdict, verdict_of
 
@@ -128,7 +128,7 @@ def covers(leaves: Sequence[Leaf]) -> dict[str, Any]:
         ],
         "passages": [vars(passage) for passage in passages],
         "models": list(_calls(leaves)),
-        "segments": sum(leaf.type == EventType.ANSWER_SEGMENT for leaf in leaves),
+        "segments": segments_of(leaves),
         "outcome": ended.outcome,
         "asked_at": begun.time,
         "finished_at": ended.time,
@@ -268,6 +268,7 @@ def _require_whole(leaves: list[Leaf]) -> None:
     if not ends or not needed <= types or leaves[0].type != EventType.ANSWER_ASKED:
         raise Finding(Verdict.INCOMPLETE, "A record of the answer is missing from the receipt.")
     _require_calls(leaves, ends[-1].calls)
+    _require_segments(leaves, ends[-1].segments)
 
 
 def _require_calls(leaves: list[Leaf], told: tuple[AI, ...]) -> None:
@@ -279,6 +280,15 @@ def _require_calls(leaves: list[Leaf], told: tuple[AI, ...]) -> None:
     if _as_text(ended) != _as_text(told) or _as_text(_asked_for(begun)) != _as_text(_asked_for(told)):
         sentence = "The answer's end tells of other model calls than its records do."
         raise Finding(Verdict.TAMPERED, sentence)
+
+
+def _require_segments(leaves: list[Leaf], told: int) -> None:
+    found = segments_of(leaves)
+    if found < told:
+        sentence = "The answer's end tells of more released segments than the receipt has records of."
+        raise Finding(Verdict.INCOMPLETE, sentence)
+    if found > told:
+        raise Finding(Verdict.TAMPERED, "The receipt has more segments than the answer's end tells of.")
 
 
 def _asked_for(calls: Sequence[AI]) -> list[AI]:

@@ -142,14 +142,17 @@ def test_other_records_of_the_request_are_left_out(tmp_path: Path) -> None:
 CALLED = AI("sha256:" + "ef" * 32, "12" * 32, {"max_tokens": 220}, Tokens(read=9, written=5))
 
 
-def receipt_of_calls(ledger: Ledger, calls: Sequence[AI], told: Sequence[AI]) -> dict[str, Any]:
-    """Record an answer with `calls`, whose end tells of `told`; returns its receipt."""
+def receipt_of_calls(
+    ledger: Ledger, calls: Sequence[AI], told: Sequence[AI], *, released: int = 0, segments: int = 0
+) -> dict[str, Any]:
+    """Record an answer with `calls` and `released`, whose end tells of `told` and `segments`; its receipt."""
     about = Resource("answer", "called")
     steps: list[tuple[EventType, Stage, dict[str, Any]]] = [(EventType.ANSWER_ASKED, Stage.START, {})]
     for call in calls:
         steps.append((EventType.ANSWER_GENERATED, Stage.START, {"ai": replace(call, tokens=None)}))
         steps.append((EventType.ANSWER_GENERATED, Stage.END, {"ai": call, "outcome": "ok"}))
-    ending = {"calls": tuple(told), "outcome": "answered"}
+    steps += [(EventType.ANSWER_SEGMENT, Stage.SEGMENT, {})] * released
+    ending = {"calls": tuple(told), "segments": segments, "outcome": "answered"}
     steps.append((EventType.ANSWER_FINISHED, Stage.END, ending))
     for kind, stage, fields in steps:
         ledger.record(Event(kind, stage, "called", ASKER, res=about, **fields))
@@ -206,6 +209,18 @@ def test_an_end_that_tells_of_another_call_is_refused(tmp_path: Path, told: list
     """The records of the call are signed, and so is the end; one of them is not the truth."""
     with made_ledger(tmp_path / "l.sqlite3") as ledger:
         assert verdict(receipt_of_calls(ledger, [CALLED], told), ledger) is Verdict.TAMPERED
+
+
+def test_the_end_tells_how_many_segments_were_released(tmp_path: Path) -> None:
+    """A receipt that lacks one is incomplete; one with more than the end tells of is not the truth."""
+    with made_ledger(tmp_path / "l.sqlite3") as ledger:
+        receipt = receipt_of_calls(ledger, [], [], released=3, segments=3)
+        assert (verdict(receipt, ledger), receipt["covers"]["segments"]) == (Verdict.SOUND, 3)
+        del receipt["records"][2]
+        receipt["covers"]["segments"] = 2
+        assert verdict(receipt, ledger) is Verdict.INCOMPLETE
+    with made_ledger(tmp_path / "more.sqlite3") as ledger:
+        assert verdict(receipt_of_calls(ledger, [], [], released=2, segments=1), ledger) is Verdict.TAMPERED
 
 
 @pytest.mark.parametrize(("records", "calls"), [(3, 1), (4, 1)])
