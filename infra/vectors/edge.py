@@ -30,6 +30,7 @@ from infra.vectors.index import (
     candidates,
     check_dimensions,
     check_tag,
+    fused,
     hit_of,
     nothing_asked,
     payload_of,
@@ -106,14 +107,14 @@ class EdgeIndex:
         if not inside:
             return []
         request = self._engine.QueryRequest(
-            limit=limit,
+            limit=fused(limit),
             query=fused_by_rank(),
             prefetches=self._searches(vector, text, candidates(limit), _edge_filter(_inside(inside))),
             with_payload=["document_id", "version_id"],
         )
         found = [hit_of(p.id, p.score, p.payload) for p in self._ask(lambda: self._shard.query(request))]
         allowed = self._meeting(wanted, [hit.id for hit in found])
-        return best_first(hit for hit in found if hit.id in allowed)
+        return best_first((hit for hit in found if hit.id in allowed), limit)
 
     def count(self, *, document_id: str | None = None, version_id: str | None = None) -> int:
         """Count points exactly: of a document, of a version, or all."""

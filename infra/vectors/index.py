@@ -153,13 +153,19 @@ def hit_of(identifier: object, score: float, payload: Mapping[str, Any] | None) 
     return Hit(str(identifier), score, str(fields["document_id"]), str(fields["version_id"]))
 
 
-def best_first(hits: Iterable[Hit]) -> list[Hit]:
-    """Order hits by score, and those of equal score by id.
+def best_first(hits: Iterable[Hit], limit: int) -> list[Hit]:
+    """Return the `limit` best hits by score, and those of equal score by id.
 
     Fusing ranks gives equal scores often (first and second here, second and first there), and an engine
-    orders those as it likes: the same question could then be answered from other passages tomorrow.
+    orders those as it likes: the same question could then be answered from other passages tomorrow. So the
+    engines are asked for everything that was fused, and the cut is made here.
     """
-    return sorted(hits, key=lambda hit: (-hit.score, hit.id))
+    return sorted(hits, key=lambda hit: (-hit.score, hit.id))[:limit]
+
+
+def fused(limit: int) -> int:
+    """Return how many results two searches that contribute `candidates(limit)` each can fuse to."""
+    return 2 * candidates(limit)
 
 
 def candidates(limit: int) -> int:

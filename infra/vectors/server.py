@@ -28,6 +28,7 @@ from infra.vectors.index import (
     candidates,
     check_dimensions,
     check_tag,
+    fused,
     hit_of,
     nothing_asked,
     payload_of,
@@ -135,10 +136,11 @@ class ServerIndex:
                 query=self._models.RrfQuery(rrf=self._models.Rrf(k=RRF_K)),
                 prefetch=self._searches(vector, text, candidates(limit), allowed),
                 query_filter=allowed,
-                limit=limit,
+                limit=fused(limit),
                 with_payload=["document_id", "version_id"],
             )
-        return best_first(hit_of(point.id, point.score, point.payload) for point in found.points)
+        hits = (hit_of(point.id, point.score, point.payload) for point in found.points)
+        return best_first(hits, limit)
 
     def count(self, *, document_id: str | None = None, version_id: str | None = None) -> int:
         """Count points exactly: of a document, of a version, or all."""
