@@ -64,6 +64,30 @@ class Conflict(StrongroomError):
     code = "conflict"
 
 
+class Expired(StrongroomError):
+    """The thing was there, and has been given up since."""
+
+    code = "expired"
+
+
+class WrongContentType(StrongroomError):
+    """The body is of another type than this operation takes."""
+
+    code = "wrong_content_type"
+
+
+class UnsupportedVersion(StrongroomError):
+    """The client speaks a version of a protocol that this server does not."""
+
+    code = "unsupported_version"
+
+
+class ChecksumMismatch(StrongroomError):
+    """The bytes that arrived are not the ones that were sent; none of them was kept."""
+
+    code = "checksum_mismatch"
+
+
 class TooLarge(StrongroomError):
     """More bytes than the limit allows."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from typing import BinaryIO
@@ -13,14 +14,20 @@ MAX_ENTRIES = 20_000
 # Small repetitive parts compress well without being an attack, so the ratio counts only above this size.
 RATIO_MATTERS_ABOVE_BYTES = 8 * 1024 * 1024
 READ_BYTES = 256 * 1024
+# What the library raises for a directory or an entry that is not as it should be.
+_BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError),
+    *(OverflowError, struct.error),
+)
 
 
-def check_archive(file: BinaryIO, limits: ParseLimits) -> None:
+def check_archive(file: BinaryIO, limits: ParseLimits, *, with_dtd: bool = False) -> None:
     """Read every entry once and leave `file` at its start.
 
     The directory is checked first, because it is cheap; then the entries themselves, because a directory
     can lie. Raises UnreadableFile: `expands_too_much`, `encrypted`, or `damaged` (which includes XML with a
-    DTD: the Open Packaging Conventions forbid them, and they are how entities attack a parser).
+    DTD: the Open Packaging Conventions forbid them, and they are how entities attack a parser). `with_dtd`
+    is for formats that have them; their parser must not expand entities.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -28,10 +35,10 @@ def check_archive(file: BinaryIO, limits: ParseLimits) -> None:
         with zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             if len(entries) > MAX_ENTRIES:
-                raise _expands_too_much()
+                raise expands_too_much()
             _check_total(sum(entry.file_size for entry in entries), size, limits)
-            _read_through(archive, entries, size, limits)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeError) as error:
+            _read_through(archive, entries, size, limits, with_dtd=with_dtd)
+    except _BROKEN as error:
         raise UnreadableFile(
             "damaged",
             "This file is incomplete or damaged and cannot be opened.",
@@ -41,7 +48,12 @@ def check_archive(file: BinaryIO, limits: ParseLimits) -> None:
 
 
 def _read_through(
-    archive: zipfile.ZipFile, entries: list[zipfile.ZipInfo], size: int, limits: ParseLimits
+    archive: zipfile.ZipFile,
+    entries: list[zipfile.ZipInfo],
+    size: int,
+    limits: ParseLimits,
+    *,
+    with_dtd: bool,
 ) -> None:
     expanded = 0
     for entry in entries:
@@ -56,7 +68,7 @@ def _read_through(
             while piece := stream.read(READ_BYTES):
                 expanded += len(piece)
                 _check_total(expanded, size, limits)
-                if first and entry.filename.lower().endswith((".xml", ".rels")):
+                if first and not with_dtd and entry.filename.lower().endswith((".xml", ".rels")):
                     _refuse_dtd(piece)
                 first = False
 
@@ -64,7 +76,7 @@ def _read_through(
 def _check_total(expanded: int, compressed: int, limits: ParseLimits) -> None:
     suspicious = expanded > RATIO_MATTERS_ABOVE_BYTES and expanded > limits.max_ratio * max(compressed, 1)
     if suspicious or expanded > limits.max_expanded_bytes:
-        raise _expands_too_much()
+        raise expands_too_much()
 
 
 def _refuse_dtd(start_of_part: bytes) -> None:
@@ -77,7 +89,8 @@ def _refuse_dtd(start_of_part: bytes) -> None:
         )
 
 
-def _expands_too_much() -> UnreadableFile:
+def expands_too_much() -> UnreadableFile:
+    """Return the error for a file whose size once unpacked is an attack or an accident."""
     return UnreadableFile(
         "expands_too_much",
         "This file expands to far more data than a document should, so it was not opened.",

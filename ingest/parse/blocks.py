@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -116,12 +117,17 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """A whole document in reading order. `pages` counts pages, slides or sheets, if the format has them."""
+    """A whole document in reading order.
+
+    `pages` counts pages, slides or sheets, if the format has them. `unread` names the files within this file
+    that could not be read, each with the code of its reason.
+    """
 
     title: str | None
     pages: int | None
     blocks: tuple[Block, ...]
     media_type: str = ""
+    unread: tuple[tuple[str, str], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the document as JSON values."""
@@ -131,12 +137,19 @@ class ParsedDocument:
             "pages": self.pages,
             "blocks": blocks,
             "media_type": self.media_type,
+            "unread": [list(member) for member in self.unread],
         }
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> ParsedDocument:
         """Rebuild what `as_dict` returned."""
-        return cls(**{**fields, "blocks": tuple(Block.from_dict(block) for block in fields["blocks"])})
+        blocks = tuple(Block.from_dict(block) for block in fields["blocks"])
+        return cls(**{**fields, "blocks": blocks, "unread": unread_from(fields.get("unread", ()))})
+
+
+def unread_from(members: Iterable[Iterable[Any]]) -> tuple[tuple[str, str], ...]:
+    """Rebuild `ParsedDocument.unread` from JSON values. Raises ValueError for anything else than pairs."""
+    return tuple((str(name), str(code)) for name, code in members)
 
 
 def with_heading_paths(blocks: list[Block]) -> tuple[Block, ...]:

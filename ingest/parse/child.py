@@ -2,7 +2,8 @@
 
 Standard input carries one line, the request; the document is an inherited descriptor, so that its bytes
 never touch a disk. Standard output carries `{"progress": …}`, `{"block": …}` and, last, `{"done": …}`,
-`{"png": …}`, `{"guarantees": …}` or `{"error": …}`. `ingest.parse.sandbox` is the other end.
+`{"recognise": …}`, `{"png": …}`, `{"guarantees": …}` or `{"error": …}`; a child that recognises pages writes
+`{"page": …}` for each. `ingest.parse.one_shot` is the other end.
 """
 
 from __future__ import annotations
@@ -13,16 +14,19 @@ import json
 import os
 import sys
 import sysconfig
+from importlib import import_module
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from infra.errors import UnreadableFile
-from ingest.parse import confinement, detect, load_parser, parse
+from ingest.parse import confinement, detect, load_parser, parse, scanned
 from ingest.parse.limits import ParseLimits
+from ingest.parse.page_layout import PrintedPage
+from ingest.parse.scanned import PAGED, NeedsRecognition
 from ingest.parse.text import too_much_text
 
-# openpyxl imports numpy where it finds it, only to recognise its number types: a third of a second and
-# threads that the limits forbid, for nothing.
+# openpyxl imports numpy where it finds it, only to recognise its number types: a third of a second for
+# nothing. Text recognition, which computes with it, makes it present again.
 sys.modules["numpy"] = None  # type: ignore[assignment]  # the import system's documented way to say "absent"
 
 
@@ -32,7 +36,7 @@ def main() -> None:
     limits = ParseLimits(**request["limits"])
     answers = _Answers(limits)
     try:
-        granted = _confine(request["parent"], limits)
+        granted = _confine(request, limits)
         _task(request, limits, answers, granted)
     except UnreadableFile as error:
         answers.error(error)
@@ -42,34 +46,41 @@ def main() -> None:
         answers.failure(error)
 
 
-def _confine(parent: int, limits: ParseLimits) -> dict[str, bool]:
+def _confine(request: dict[str, Any], limits: ParseLimits) -> dict[str, bool]:
     """Drop every right that reading a document does not need; the file system follows after the imports."""
+    parent = request["parent"]
     return {
         "dies_with_parent": confinement.die_with_parent(parent),
         "no_new_privileges": confinement.forbid_new_privileges(),
-        "no_network": confinement.leave_network(),
-        "no_sockets": confinement.forbid_sockets(),
+        # Bubblewrap fails rather than leave out the network namespace that it was asked for.
+        "no_network": confinement.leave_network() or request["wrapped"],
+        **dict.fromkeys(("no_sockets", "no_processes"), confinement.forbid_system_calls()),
         "resource_limits": confinement.limit_resources(limits),
     }
 
 
-def _close_filesystem() -> bool:
+def _close_filesystem(request: dict[str, Any]) -> bool:
+    """Leave only programs, libraries and our code readable; inside bubblewrap there is nothing else."""
     package = Path(__file__).resolve().parents[1]
     folders = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    return confinement.close_filesystem([package, package.parent / "infra", *map(Path, sorted(folders))])
+    readable = [package, package.parent / "infra", *map(Path, sorted(folders))]
+    return confinement.close_filesystem(readable) or request["wrapped"]
 
 
 def _task(request: dict[str, Any], limits: ParseLimits, answers: _Answers, granted: dict[str, bool]) -> None:
     if request["task"] == "guarantees":
-        answers.send({"guarantees": {**granted, "closed_filesystem": _close_filesystem()}})
+        answers.send({"guarantees": {**granted, "closed_filesystem": _close_filesystem(request)}})
         return
     # Blocking writes to the memory file are sealed by the parent; this only reads it.
     _refuse_unless(granted["resource_limits"] and (granted["no_network"] or granted["no_sockets"]))
     with os.fdopen(request["descriptor"], "rb") as file:
-        if request["task"] == "render":
-            _render(request, limits, answers, file)
-        else:
-            _parse(request, limits, answers, file)
+        match request["task"]:
+            case "render":
+                _render(request, limits, answers, file)
+            case "recognise":
+                _recognise(request, limits, answers, file)
+            case _:
+                _parse(request, limits, answers, file)
 
 
 def _refuse_unless(confined: bool) -> None:
@@ -85,25 +96,58 @@ def _refuse_unless(confined: bool) -> None:
 def _parse(request: dict[str, Any], limits: ParseLimits, answers: _Answers, file: BinaryIO) -> None:
     media_type = detect.detect(file, request["name"])
     load_parser(media_type)
-    _refuse_unless(_close_filesystem())
-    document = parse(media_type, file, limits, answers.progress)
+    _refuse_unless(_close_filesystem(request))
+    if media_type in PAGED:
+        supplied = _supplied(request)
+        try:
+            document = _paged(media_type).parse(file, limits, answers.progress, supplied)
+        except NeedsRecognition as needed:
+            answers.send({"recognise": {"pages": needed.pages, "total": needed.total}})
+            return
+    else:
+        document = parse(media_type, file, limits, answers.progress)
     for block in document.blocks:
         answers.block(block.as_dict(), len(block.text))
-    answers.send({"done": {"title": document.title, "pages": document.pages, "media_type": media_type}})
+    done = {"title": document.title, "pages": document.pages, "media_type": document.media_type or media_type}
+    answers.send({"done": {**done, "unread": document.unread}})
+
+
+def _supplied(request: dict[str, Any]) -> dict[int, PrintedPage] | None:
+    """Return the pages that other children have recognised."""
+    if "recognised" not in request:
+        return None
+    with os.fdopen(request["recognised"], "rb") as lines:
+        lines.seek(0)
+        return dict(scanned.from_dict(json.loads(line)["page"]) for line in lines)
+
+
+def _recognise(request: dict[str, Any], limits: ParseLimits, answers: _Answers, file: BinaryIO) -> None:
+    media_type = detect.detect(file, request["name"])
+    module = _paged(media_type)
+    _refuse_unless(_close_filesystem(request))
+    for number, page in module.recognise(file, limits, request["pages"]):
+        answers.send({"page": scanned.as_dict(number, page)})
 
 
 def _render(request: dict[str, Any], limits: ParseLimits, answers: _Answers, file: BinaryIO) -> None:
-    if detect.detect(file, request["name"]) != detect.PDF:
-        raise UnreadableFile("unsupported_type", "Only the pages of a PDF can be shown as images.")
+    media_type = detect.detect(file, request["name"])
+    if media_type not in PAGED:
+        raise UnreadableFile("unsupported_type", "Only pages of a PDF or an image can be shown as pictures.")
     # Pillow loads its PNG writer on first use, so that is imported before the file system closes.
     from PIL import PngImagePlugin
 
-    from ingest.parse.pdf_lines import render_page
-
     del PngImagePlugin
-    _refuse_unless(_close_filesystem())
-    png = render_page(file, request["page"], request["scale"], limits)
+    module = _paged(media_type)
+    _refuse_unless(_close_filesystem(request))
+    png = module.render_page(file, request["page"], request["scale"], limits)
     answers.send({"png": base64.b64encode(png).decode()})
+
+
+def _paged(media_type: str) -> Any:
+    """Import and return the module of a format whose pages can be recognised and shown as pictures."""
+    if media_type not in PAGED:
+        raise UnreadableFile("unsupported_type", "This type of file has no pages.")
+    return import_module("ingest.parse.pdf" if media_type == detect.PDF else "ingest.parse.image")
 
 
 class _Answers:

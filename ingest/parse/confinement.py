@@ -45,10 +45,13 @@ MAX_OPEN_FILES = 64
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent(parent_pid: int) -> bool:
-    """Ask the kernel to kill this process when the thread that started it ends; exit if it already has."""
+def die_with_parent(parent_pid: int | None) -> bool:
+    """Ask the kernel to kill this process when the thread that started it ends; exit if it already has.
+
+    `parent_pid` is None where the parent's number means nothing, in a process namespace of our own.
+    """
     granted = bool(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0)
-    if os.getppid() != parent_pid:
+    if parent_pid is not None and os.getppid() != parent_pid:
         sys.exit(1)
     return granted
 
@@ -67,7 +70,7 @@ def limit_resources(limits: ParseLimits) -> bool:
     _lower(resource.RLIMIT_FSIZE, 0)
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_NOFILE, MAX_OPEN_FILES)
-    # Forbids forks and threads, except to root, whom this limit does not bind.
+    # Forbids forks and threads, except to root, whom this limit does not bind; the system calls do.
     _lower(resource.RLIMIT_NPROC, 0)
     return True
 
@@ -85,10 +88,11 @@ def leave_network() -> bool:
     return any(_libc.unshare(flags) == 0 for flags in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET))
 
 
-def forbid_sockets() -> bool:
-    """Refuse `socket`, `connect`, `execve` and `ptrace` from now on, by a seccomp filter.
+def forbid_system_calls() -> bool:
+    """Refuse sockets, new processes and threads, signals, tracing and namespaces, by a seccomp filter.
 
-    It needs `forbid_new_privileges` first. False on an architecture whose call numbers are not known here.
+    Calls that a parser has no use for, and that a document which takes it over would have. It needs
+    `forbid_new_privileges` first. False on an architecture whose call numbers are not known here.
     """
     known = _SECCOMP_NUMBERS.get(platform.machine())
     if known is None or struct.calcsize("P") != 8:
@@ -102,11 +106,34 @@ def forbid_sockets() -> bool:
     return int(_libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, holder, 0, 0)) == 0
 
 
-# By machine: AUDIT_ARCH_*, and the numbers of socket, socketpair, connect, execve, execveat, ptrace,
-# process_vm_readv, io_uring_setup (which could open sockets without the other calls).
+# By machine: AUDIT_ARCH_*, and the numbers of the calls on each.
 _SECCOMP_NUMBERS = {
-    "x86_64": (0xC000003E, (41, 53, 42, 59, 322, 101, 310, 425)),
-    "aarch64": (0xC00000B7, (198, 199, 203, 221, 281, 117, 270, 425)),
+    "x86_64": (
+        0xC000003E,
+        (
+            *(41, 53, 42),  # socket, socketpair, connect
+            *(56, 57, 58, 435),  # clone, fork, vfork, clone3
+            *(59, 322),  # execve, execveat
+            *(62, 200, 129, 424, 434),  # kill, tkill, rt_sigqueueinfo, pidfd_send_signal, pidfd_open
+            *(101, 310, 311, 298),  # ptrace, process_vm_readv, process_vm_writev, perf_event_open
+            *(272, 308, 165, 166, 155),  # unshare, setns, mount, umount2, pivot_root
+            *(248, 249, 250),  # add_key, request_key, keyctl
+            *(321, 323, 425),  # bpf, userfaultfd, io_uring_setup (which could do the others' work)
+        ),
+    ),
+    "aarch64": (
+        0xC00000B7,
+        (
+            *(198, 199, 203),
+            *(220, 435),
+            *(221, 281),
+            *(129, 130, 138, 424, 434),
+            *(117, 270, 271, 241),
+            *(97, 268, 40, 39, 41),
+            *(217, 218, 219),
+            *(280, 282, 425),
+        ),
+    ),
 }
 
 

@@ -1,4 +1,8 @@
-"""DOCX: headings, paragraphs, lists and tables in the order in which they stand."""
+"""DOCX: headings, paragraphs, lists, tables and notes in the order in which they stand.
+
+What a reader does not see (hidden, white, tiny text and comments) is kept apart. Headers and footers come
+once each, before and after the text.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +18,14 @@ from docx.parts.document import DocumentPart
 
 from infra.errors import UnreadableFile
 from ingest.parse.archive import check_archive
-from ingest.parse.blocks import Block, ParsedDocument, Place, one_line, with_heading_paths
+from ingest.parse.blocks import Block, ParsedDocument, Place, one_line, row_text, with_heading_paths
 from ingest.parse.detect import DOCX
+from ingest.parse.docx_looks import Looks, page_colour
 from ingest.parse.limits import ParseLimits
+from ingest.parse.runs import Run, concealed, hidden_text, seen, text_blocks, unseen_blocks, without_headings
+from ingest.parse.safe_xml import tree_of
 from ingest.parse.tabular import table_blocks
-from ingest.parse.text import no_text, pieces_of
+from ingest.parse.text import no_text
 
 # Templates and macro-enabled documents have the same main part; macros are never run here.
 for _subtype in (
@@ -29,13 +36,20 @@ for _subtype in (
 
 _HEADING_STYLE = re.compile(r"heading ([1-9])$", re.IGNORECASE)
 _MC_FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
-_MATH_TEXT = "{http://schemas.openxmlformats.org/officeDocument/2006/math}t"
+_MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
+_MATH_TEXT = f"{_MATH}t"
+_RUNS = frozenset({qn("w:r"), f"{_MATH}r"})
 _TEXT_BOX = qn("w:txbxContent")
 # Deleted text is a tracked change that the document no longer says; text boxes are read on their own.
 _NOT_READ_INLINE = frozenset({qn("w:del"), qn("w:moveFrom"), _MC_FALLBACK, _TEXT_BOX})
 _WRAPPERS = frozenset(
     {qn("w:sdt"), qn("w:sdtContent"), qn("w:ins"), qn("w:moveTo"), qn("w:customXml"), qn("w:smartTag")}
 )
+_REFERENCES = {
+    qn("w:footnoteReference"): "footnote",
+    qn("w:endnoteReference"): "endnote",
+    qn("w:commentReference"): "comment",
+}
 _BREAKS = {qn("w:tab"): "\t", qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-"}
 MAX_DEPTH = 60
 
@@ -52,11 +66,13 @@ def parse(
     if not isinstance(part, DocumentPart):
         raise _damaged()
     reader = _Reader(part)
-    blocks = list(reader.body(part.element.body, 0))
+    body = [*reader.body(part.element.body, 0), *reader.comments_left()]
+    headers, footers = reader.margins("header"), reader.margins("footer")
+    blocks = [*headers, *with_heading_paths(body), *footers]
     if not blocks:
         raise no_text()
-    title = one_line(part.core_properties.title or "") or reader.title or _first_heading(blocks)
-    return ParsedDocument(title=title, pages=None, blocks=with_heading_paths(blocks), media_type=DOCX)
+    title = one_line(part.core_properties.title or "") or reader.title or _first_heading(body)
+    return ParsedDocument(title=title, pages=None, blocks=tuple(blocks), media_type=DOCX)
 
 
 def _first_heading(blocks: list[Block]) -> str | None:
@@ -78,7 +94,10 @@ class _Reader:
 
     def __init__(self, part: DocumentPart) -> None:
         self.title: str | None = None
+        self._part = part
+        self._looks = Looks(part.styles.element, page_colour(part.element))
         self._headings, self._list_styles, self._title_styles = _styles_of(part)
+        self._notes = {kind: _notes(part, kind) for kind in ("footnote", "endnote", "comment")}
 
     def body(self, parent: Any, depth: int) -> Iterator[Block]:
         """Yield the blocks below `parent`, an XML element that holds paragraphs and tables."""
@@ -88,30 +107,75 @@ class _Reader:
             if child.tag == qn("w:p"):
                 yield from self._paragraph(child, depth)
             elif child.tag == qn("w:tbl"):
-                yield from self._table(child)
+                yield from self._table(child, depth)
             elif child.tag in _WRAPPERS:
                 yield from self.body(child, depth + 1)
 
+    def margins(self, kind: str) -> list[Block]:
+        """Return the headers or footers that the sections name, each text once."""
+        found: dict[str, list[Block]] = {}
+        for reference in self._part.element.body.iter(qn(f"w:{kind}Reference")):
+            relation = self._part.rels.get(reference.get(qn("r:id")))
+            if relation is not None and not relation.is_external:
+                blocks = without_headings(self.body(_root(relation.target_part), 0))
+                found.setdefault("\n".join(f"{block.header}\n{block.text}" for block in blocks), blocks)
+        return [block for blocks in found.values() for block in blocks]
+
+    def comments_left(self) -> Iterator[Block]:
+        """Yield the comments that no place in the text refers to."""
+        for identity in list(self._notes["comment"]):
+            yield from self._note("comment", identity, 0)
+
     def _paragraph(self, paragraph: Any, depth: int) -> Iterator[Block]:
-        text = _inline_text(paragraph).strip()
-        if text:
-            yield from self._styled(paragraph, text)
+        runs, references = self._inline(paragraph)
+        yield from self._styled(paragraph, runs)
+        for kind, identity in references:
+            yield from self._note(kind, identity, depth)
         for box in paragraph.iter(_TEXT_BOX):
             if not _inside(box, _MC_FALLBACK, paragraph) and not _inside(box, _TEXT_BOX, paragraph):
-                yield from self.body(box, depth + 1)
+                blocks = self.body(box, depth + 1)
+                yield from concealed(blocks, "not_shown") if self._looks.box_is_hidden(box) else blocks
 
-    def _styled(self, paragraph: Any, text: str) -> Iterator[Block]:
+    def _note(self, kind: str, identity: str, depth: int) -> Iterator[Block]:
+        """Yield a note where the text refers to it; each once, whatever refers to it again."""
+        note = self._notes[kind].pop(identity, None)
+        if note is None:
+            return
+        if kind == "comment":
+            texts = (_all_text(paragraph) for paragraph in note.iter(qn("w:p")))
+            yield from hidden_text("\n".join(texts), "comment")
+        else:
+            yield from self.body(note, depth + 1)
+
+    def _styled(self, paragraph: Any, runs: list[Run]) -> Iterator[Block]:
+        text = seen(runs)
         style = _value(paragraph, "w:pPr/w:pStyle") or ""
         level = _outline_level(paragraph) or self._headings.get(style)
-        if style in self._title_styles:
+        if style in self._title_styles and text:
             self.title = self.title or one_line(text)
             level = level or 1
         if level:
-            yield Block("heading", one_line(text), level)
+            yield from text_blocks(runs, "heading", level)
             return
         depth = self._list_depth(paragraph, style)
-        for piece in pieces_of(text):
-            yield Block("list_item", piece, depth) if depth else Block("paragraph", piece)
+        yield from text_blocks(runs, "list_item" if depth else "paragraph", depth)
+
+    def _inline(self, paragraph: Any) -> tuple[list[Run], list[tuple[str, str]]]:
+        """Return a paragraph's runs, without what was deleted, and the notes that it refers to."""
+        runs: list[Run] = []
+        references: list[tuple[str, str]] = []
+        pending = list(reversed(paragraph))
+        while pending:
+            node = pending.pop()
+            if node.tag in _RUNS:
+                if text := _all_text(node):
+                    runs.append(Run(text, self._looks.of_run(node, paragraph)))
+                for reference in node:
+                    if reference.tag in _REFERENCES:
+                        references.append((_REFERENCES[reference.tag], reference.get(qn("w:id")) or ""))
+            elif node.tag not in _NOT_READ_INLINE and node.tag != qn("w:pPr"):
+                pending.extend(reversed(node))
+        return runs, references
 
     def _list_depth(self, paragraph: Any, style: str) -> int:
         number = _value(paragraph, "w:pPr/w:numPr/w:numId")
@@ -120,10 +184,48 @@ class _Reader:
         # Number 0 switches off the numbering that the style would give.
         return 1 if number is None and style in self._list_styles else 0
 
-    def _table(self, table: Any) -> Iterator[Block]:
-        rows = [_row_cells(row) for row in _children(table, qn("w:tr"))]
+    def _table(self, table: Any, depth: int) -> Iterator[Block]:
+        after: list[Block] = []
+        rows: list[list[str]] = []
+        for row in _children(table, qn("w:tr")):
+            cells = [self._cell(cell, depth, after) for cell in _children(row, qn("w:tc"))]
+            if self._looks.row_is_hidden(row):
+                after += hidden_text(row_text(cells), "not_shown")
+            else:
+                rows.append(cells)
         for block in table_blocks((0, 0, cells) for cells in rows):
             yield Block("table", block.text, place=Place(), header=block.header)
+        yield from after
+
+    def _cell(self, cell: Any, depth: int, after: list[Block]) -> str:
+        """Return a cell's text; `after` gets what is hidden in it, and its notes."""
+        texts = []
+        for paragraph in _paragraphs_within(cell):
+            runs, references = self._inline(paragraph)
+            texts.append(seen(runs))
+            after += unseen_blocks(runs)
+            for kind, identity in references:
+                after += self._note(kind, identity, depth)
+        # A cell that continues a vertical merge has no text of its own.
+        return one_line(" ".join(texts))
+
+
+def _notes(part: DocumentPart, kind: str) -> dict[str, Any]:
+    """Return a document's footnotes, endnotes or comments by their numbers, without the separator lines."""
+    for relation in part.rels.values():
+        if relation.reltype.endswith(f"/relationships/{kind}s") and not relation.is_external:
+            notes = _root(relation.target_part).iter(qn(f"w:{kind}"))
+            return {
+                note.get(qn("w:id")) or "": note
+                for note in notes
+                if note.get(qn("w:type")) in (None, "normal")
+            }
+    return {}
+
+
+def _root(part: Any) -> Any:
+    element = getattr(part, "element", None)
+    return element if element is not None else tree_of(part.blob)
 
 
 def _styles_of(part: DocumentPart) -> tuple[dict[str, int], frozenset[str], frozenset[str]]:
@@ -172,8 +274,8 @@ def _value(element: Any, path: str) -> str | None:
     return value
 
 
-def _inline_text(element: Any) -> str:
-    """Return the text of a paragraph's runs, hyperlinks and equations, without what was deleted."""
+def _all_text(element: Any) -> str:
+    """Return all text below `element`, without what was deleted and what text boxes hold."""
     pieces: list[str] = []
     pending = list(reversed(element))
     while pending:
@@ -184,18 +286,21 @@ def _inline_text(element: Any) -> str:
             pieces.append(node.text or "")
         elif node.tag in _BREAKS:
             pieces.append(_BREAKS[node.tag])
-        elif node.tag != qn("w:pPr"):
+        elif node.tag not in (qn("w:pPr"), qn("w:rPr")):
             pending.extend(reversed(node))
     return "".join(pieces)
 
 
-def _row_cells(row: Any) -> list[str]:
-    cells = []
-    for cell in _children(row, qn("w:tc")):
-        # A cell that continues a vertical merge has no text of its own.
-        paragraphs = (_inline_text(paragraph) for paragraph in cell.iter(qn("w:p")))
-        cells.append(one_line(" ".join(paragraphs)))
-    return cells
+def _paragraphs_within(cell: Any) -> Iterator[Any]:
+    """Yield a cell's paragraphs, also those of tables and text boxes in it, but no fallback's copies."""
+    pending = list(reversed(cell))
+    while pending:
+        node = pending.pop()
+        if node.tag == _MC_FALLBACK:
+            continue
+        if node.tag == qn("w:p"):
+            yield node
+        pending.extend(reversed(node))
 
 
 def _children(parent: Any, tag: str) -> Iterator[Any]:

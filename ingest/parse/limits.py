@@ -13,7 +13,10 @@ MIB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ParseLimits:
-    """Limits of one child: bytes, seconds, counts. `max_ratio` is expanded over compressed size."""
+    """Limits of one child: bytes, seconds, counts. `max_ratio` is expanded over compressed size.
+
+    `recognised_pages` is how many scanned pages one child reads; further ones go to further children.
+    """
 
     memory_bytes: int = 2048 * MIB
     cpu_s: int = 60
@@ -22,6 +25,7 @@ class ParseLimits:
     max_expanded_bytes: int = 1024 * MIB
     max_ratio: int = 100
     max_text_chars: int = 20_000_000
+    recognised_pages: int = 8
 
     @classmethod
     def from_settings(cls, settings: Settings) -> ParseLimits:

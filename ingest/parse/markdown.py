@@ -1,12 +1,16 @@
-"""Markdown (CommonMark with tables): headings, paragraphs, lists, tables and code with line ranges."""
+"""Markdown (CommonMark with tables): headings, paragraphs, lists, tables and code with line ranges.
+
+HTML within it is read as HTML is, so what it hides from readers is kept apart here, too.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import BinaryIO
+from dataclasses import replace
+from html import escape
+from typing import Any, BinaryIO
 
-from bs4 import BeautifulSoup
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
@@ -20,7 +24,10 @@ from ingest.parse.blocks import (
     with_heading_paths,
 )
 from ingest.parse.detect import MARKDOWN
+from ingest.parse.html import html_blocks, inline_runs
+from ingest.parse.html_looks import OpenElements
 from ingest.parse.limits import ParseLimits
+from ingest.parse.runs import Run, hidden_text, seen, unseen_blocks
 from ingest.parse.text import no_text, pieces_of, read_text
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -32,7 +39,9 @@ def parse(
 ) -> ParsedDocument:
     """Read a Markdown file. The title is the front matter's, or the first heading of level 1."""
     text, title = _without_front_matter(read_text(file, limits))
-    blocks = _Walk(MarkdownIt("commonmark").enable("table").parse(text)).blocks
+    found: dict[str, Any] = {}
+    blocks = _Walk(MarkdownIt("commonmark").enable("table").parse(text, found)).blocks
+    blocks += _comments(found)
     if not blocks:
         raise no_text()
     if title is None:
@@ -50,6 +59,17 @@ def _without_front_matter(text: str) -> tuple[str, str | None]:
     return rest, title.group(1).strip("'\"") if title else None
 
 
+def _comments(found: dict[str, Any]) -> list[Block]:
+    """Return the comments that people write as links to nowhere: `[//]: # (a comment)`."""
+    references: dict[str, dict[str, Any]] = found.get("references", {})
+    return [
+        block
+        for label, reference in references.items()
+        if reference.get("title") and (label.startswith("//") or reference.get("href") in {"#", ""})
+        for block in hidden_text(str(reference["title"]), "comment", _place_of(reference.get("map")))
+    ]
+
+
 class _Walk:
     """One pass over the tokens; each handler moves the position past what it read."""
 
@@ -58,6 +78,7 @@ class _Walk:
         self.blocks: list[Block] = []
         self._list_depth = 0
         self._marker_pending = False
+        self._elements = OpenElements()
         self._at = 0
         while self._at < len(tokens):
             self._token(tokens[self._at])
@@ -66,15 +87,18 @@ class _Walk:
     def _token(self, token: Token) -> None:
         match token.type:
             case "heading_open":
-                inline = self.tokens[self._at + 1]
-                self._add("heading", one_line(_plain(inline)), token, level=int(token.tag[1:]))
+                runs = _runs(self.tokens[self._at + 1])
+                self._add("heading", one_line(seen(runs)), token, level=int(token.tag[1:]))
+                self._hide(runs, token)
                 self._at += 2
             case "inline":
-                self._text(_plain(token), token)
+                runs = _runs(token)
+                self._text(seen(runs), token)
+                self._hide(runs, token)
             case "fence" | "code_block":
                 self._add("code", token.content.rstrip("\n"), token)
             case "html_block":
-                self._text(BeautifulSoup(token.content, "lxml").get_text(" "), token)
+                self._html(token)
             case "bullet_list_open" | "ordered_list_open":
                 self._list_depth += 1
             case "bullet_list_close" | "ordered_list_close":
@@ -84,7 +108,16 @@ class _Walk:
             case "table_open":
                 self._table(token)
 
+    def _html(self, token: Token) -> None:
+        hidden = self._elements.hidden()
+        for block in html_blocks(token.content):
+            self._put(replace(block, place=_lines_of(token), hidden=block.hidden or hidden))
+        # An element may stay open over the Markdown that follows, and hide it.
+        self._elements.take(token.content)
+
     def _text(self, text: str, token: Token) -> None:
+        if not text.strip():
+            return
         if self._list_depth and self._marker_pending:
             self._marker_pending = False
             self._add("list_item", text, token, level=self._list_depth)
@@ -93,43 +126,74 @@ class _Walk:
 
     def _add(self, kind: BlockKind, text: str, token: Token, *, level: int = 0) -> None:
         for piece in pieces_of(text.strip("\n") if kind == "code" else text.strip()):
-            self.blocks.append(Block(kind, piece, level, place=_lines_of(token)))
+            self._put(Block(kind, piece, level, place=_lines_of(token)))
+
+    def _put(self, block: Block) -> None:
+        """Add a block; within an element that is not shown, it is not seen either."""
+        hidden = block.hidden or self._elements.hidden()
+        if hidden and block.kind == "heading":
+            block = replace(block, kind="paragraph", level=0)
+        self.blocks.append(replace(block, hidden=hidden))
+
+    def _hide(self, runs: list[Run], token: Token) -> None:
+        for block in unseen_blocks(runs, _lines_of(token)):
+            self._put(block)
 
     def _table(self, opening: Token) -> None:
         rows: list[tuple[Token, list[str]]] = []
+        unseen: list[Run] = []
         while self.tokens[self._at].type != "table_close":
             token = self.tokens[self._at]
             if token.type == "tr_open":
                 rows.append((token, []))
             elif token.type == "inline":
-                rows[-1][1].append(_plain(token))
+                runs = _runs(token)
+                rows[-1][1].append(seen(runs))
+                unseen += [run for run in runs if run.hidden]
             self._at += 1
         header = row_text(rows[0][1])
         body = [(token, row_text(cells)) for token, cells in rows[1:]]
         body = [(token, text) for token, text in body if text]
         if not body:
             self._add("table", header, opening)
-            return
-        place = Place(first_line=_lines_of(body[0][0]).first_line, last_line=_lines_of(body[-1][0]).last_line)
-        self.blocks.append(Block("table", "\n".join(text for _, text in body), place=place, header=header))
+        else:
+            first, last = _lines_of(body[0][0]).first_line, _lines_of(body[-1][0]).last_line
+            place = Place(first_line=first, last_line=last)
+            self._put(Block("table", "\n".join(text for _, text in body), place=place, header=header))
+        self._hide(unseen, opening)
 
 
-def _plain(inline: Token) -> str:
-    pieces: list[str] = []
-    for token in inline.children or []:
-        if token.type in {"text", "code_inline"}:
-            pieces.append(token.content)
-        elif token.type == "softbreak":
-            pieces.append(" ")
-        elif token.type == "hardbreak":
-            pieces.append("\n")
-        elif token.type == "image":
-            pieces.append(token.content)
-    return "".join(pieces)
+def _runs(inline: Token) -> list[Run]:
+    """Return the texts of a paragraph, with what its HTML hides."""
+    children = inline.children or []
+    if any(token.type == "html_inline" for token in children):
+        return inline_runs("".join(_markup(token) for token in children))
+    return [Run("".join(_plain(token) for token in children))]
+
+
+def _plain(token: Token) -> str:
+    match token.type:
+        case "text" | "code_inline" | "image":
+            return token.content
+        case "softbreak":
+            return " "
+        case "hardbreak":
+            return "\n"
+    return ""
+
+
+def _markup(token: Token) -> str:
+    if token.type == "html_inline":
+        return token.content
+    return "<br>" if token.type == "hardbreak" else escape(_plain(token))
 
 
 def _lines_of(token: Token) -> Place:
-    if token.map is None:
+    return _place_of(token.map)
+
+
+def _place_of(lines: list[int] | None) -> Place:
+    if lines is None:
         return Place()
-    first, end = token.map
+    first, end = lines
     return Place(first_line=first + 1, last_line=max(end, first + 1))

@@ -1,313 +1,176 @@
-"""PDF: printed lines with their boxes, merged into headings and paragraphs in reading order.
+"""PDF: its text where it has any, and text recognition for the pages that are pictures.
 
-Reading the lines off a page is in `pdf_lines`; this module decides what the lines are.
+`page_layout` makes blocks of the lines that are read off each page here.
 """
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import pairwise
-from statistics import median
-from typing import BinaryIO
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO, Final
 
-from ingest.parse.blocks import Block, Line, ParsedDocument, Place, one_line, with_heading_paths
+import pypdfium2.raw as pdfium
+
+from ingest.parse.blocks import ParsedDocument, with_heading_paths
 from ingest.parse.detect import PDF
 from ingest.parse.limits import ParseLimits
-from ingest.parse.pdf_lines import PrintedLine, metadata_title, open_pdf, page_lines, scanned_only
+from ingest.parse.page_layout import PrintedLine, PrintedPage, blocks_of, printed_title
+from ingest.parse.pdf_file import drawn, loaded_page, metadata_title, no_text, open_pdf, render_page
+from ingest.parse.pdf_lines import page_lines
+from ingest.parse.pdf_notes import notes_of
+from ingest.parse.pdf_sight import Sight
+from ingest.parse.pdf_view import View
+from ingest.parse.recognition import MAX_SIDE, recognised
+from ingest.parse.scanned import NeedsRecognition, RecognisedPages, is_affordable
 
-# The parts of a page, from its top and bottom edge, in which running headers and footers stand.
-MARGIN_SHARE = 0.2
-MARGIN_LINES = 3
-# Left and right pages often carry different headers, so half of the pages, nearly, is "most" of them.
-REPEATED_SHARE = 0.45
-HEADING_SIZE_RATIO = 1.15
-MAX_HEADING_CHARS = 160
-MAX_HEADING_LEVEL = 4
-_BULLET = re.compile(
-    r"^(?:[•◦▪▫‣●○■□–·\uf0b7\uf0a7]|[-*o](?=\s)|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,5})[.)](?=\s))\s*"
-)
-_BULLET_SIGN = re.compile(r"^[•◦▪▫‣●○■□·\uf0b7\uf0a7]\s*")
-_SPLIT_WORD = re.compile(r"[^\W\d_]-$")
-_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_LEADERS = re.compile(r"(?:\s?\.){5,}\s?")
+__all__ = ["parse", "recognise", "render_page"]
+
+# A page with fewer characters than this, most of which a picture fills, is a scan with a stamp on it.
+FEW_CHARACTERS: Final = 50
+SCAN_PICTURE_SHARE: Final = 0.5
+# A page without text is recognised if pictures fill this share of it, or so many shapes may be letters.
+PICTURE_SHARE: Final = 0.02
+LETTER_SHAPES: Final = 40
+# The share of characters without a meaning above which a text layer is worse than none.
+GARBAGE_SHARE: Final = 0.3
+SAMPLED_CHARACTERS: Final = 400
+# Pixels a point beyond which drawing a page larger tells the recogniser nothing new.
+MAX_SCALE: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What the file says about a page, and whether that is too poor to do without recognition."""
+
+    page: PrintedPage
+    is_garbage: bool
+    is_poor: bool
 
 
 def parse(
-    file: BinaryIO, limits: ParseLimits, on_progress: Callable[[int, int | None], None]
+    file: BinaryIO,
+    limits: ParseLimits,
+    on_progress: Callable[[int, int | None], None],
+    supplied: RecognisedPages | None = None,
 ) -> ParsedDocument:
-    """Read a PDF. Raises UnreadableFile: `encrypted`, `damaged`, `too_many_pages`, `no_text` for a scan."""
+    """Read a PDF; `supplied` holds the pages that other children have recognised.
+
+    Raises UnreadableFile: `encrypted`, `damaged`, `too_many_pages`, `no_text`, and NeedsRecognition when
+    more pages are scanned than one child recognises.
+    """
     with open_pdf(file, limits) as document:
         count = len(document)
-        pages: list[list[PrintedLine]] = []
-        heights: list[float] = []
+        read: list[_Read] = []
+        poor: list[int] = []
         for number in range(1, count + 1):
-            lines, height = page_lines(document, number)
-            pages.append(lines)
-            heights.append(height)
-            on_progress(number, count)
+            read.append(_read_page(document, number))
+            if read[-1].is_poor:
+                poor.append(number)
+            else:
+                on_progress(number - len(poor), count)
+        if supplied is None:
+            supplied = _recognised_here(document, poor, count, limits, on_progress)
+        pages = [_best(one, supplied.get(number)) for number, one in enumerate(read, start=1)]
         title = metadata_title(document)
-    if not any(pages):
-        raise scanned_only(count)
-    pages = _without_running_lines(pages, heights)
-    blocks = list(_blocks_of(pages))
+    if not any(page.lines for page in pages):
+        raise no_text(count)
+    blocks = blocks_of(pages)
     return ParsedDocument(
-        title=title or _printed_title(blocks), pages=count, blocks=with_heading_paths(blocks), media_type=PDF
+        title=title or printed_title(blocks), pages=count, blocks=with_heading_paths(blocks), media_type=PDF
     )
 
 
-def _printed_title(blocks: list[Block]) -> str | None:
-    """Return the first heading of page 1, or all of them when the page is a cover with nothing else."""
-    cover = [block for block in blocks if block.place.page == 1]
-    headings = [one_line(block.text) for block in cover if block.kind == "heading"]
-    if len(headings) == len(cover) <= 3:
-        return " – ".join(headings) or None
-    return headings[0] if headings else None
+def recognise(
+    file: BinaryIO, limits: ParseLimits, numbers: Sequence[int]
+) -> Iterator[tuple[int, PrintedPage]]:
+    """Yield the recognised pages of these numbers, at least one, until the child's time runs out."""
+    with open_pdf(file, limits) as document:
+        for at, number in enumerate(numbers):
+            if at > 0 and not is_affordable(limits):
+                return
+            yield number, _recognised_page(document, number)
 
 
-# --- headers and footers --------------------------------------------------------------------------
+def _recognised_here(
+    document: Any,
+    poor: list[int],
+    count: int,
+    limits: ParseLimits,
+    on_progress: Callable[[int, int | None], None],
+) -> dict[int, PrintedPage]:
+    if len(poor) > limits.recognised_pages:
+        raise NeedsRecognition(poor, count)
+    pages: dict[int, PrintedPage] = {}
+    for number in poor:
+        if not is_affordable(limits):
+            raise NeedsRecognition(poor, count)
+        pages[number] = _recognised_page(document, number)
+        on_progress(count - len(poor) + len(pages), count)
+    return pages
 
 
-def _without_running_lines(pages: list[list[PrintedLine]], heights: list[float]) -> list[list[PrintedLine]]:
-    """Drop the lines that repeat, but for their numbers, in the margins of most pages."""
-    if len(pages) < 3:
-        return pages
-    marginal = [_marginal_lines(lines, height) for lines, height in zip(pages, heights, strict=True)]
-    seen = Counter(key for lines in marginal for key in {_repetition_key(line) for line in lines})
-    needed = max(3, REPEATED_SHARE * len(pages))
-    repeated = {key for key, times in seen.items() if times >= needed}
-    return [
-        [line for line in lines if line not in margin or _repetition_key(line) not in repeated]
-        for lines, margin in zip(pages, marginal, strict=True)
-    ]
+def _recognised_page(document: Any, number: int) -> PrintedPage:
+    page = loaded_page(document, number)
+    try:
+        width, height = page.get_size()
+        scale = min(MAX_SCALE, MAX_SIDE / max(width, height, 1.0))
+        return recognised(drawn(page, scale), width, height)
+    finally:
+        page.close()
 
 
-def _marginal_lines(lines: list[PrintedLine], height: float) -> set[PrintedLine]:
-    by_height = sorted(lines, key=lambda line: line.y0)
-    top = [line for line in by_height[:MARGIN_LINES] if line.y1 < MARGIN_SHARE * height]
-    bottom = [line for line in by_height[-MARGIN_LINES:] if line.y0 > (1 - MARGIN_SHARE) * height]
-    return {*top, *bottom}
+def _best(read: _Read, found: PrintedPage | None) -> PrintedPage:
+    """Return the recognised page where the text layer was poor, with the file's hidden texts and notes."""
+    if found is None or not read.is_poor:
+        return read.page
+    if not found.lines and not read.is_garbage:
+        return read.page
+    hidden = [line for line in read.page.lines if line.hidden is not None]
+    return replace(found, lines=[*found.lines, *hidden])
 
 
-def _repetition_key(line: PrintedLine) -> tuple[str, int]:
-    # The place belongs to the key, so that a chapter's title is not taken for the header that repeats it.
-    return re.sub(r"\d+", "#", one_line(line.text).lower()), round(line.y0 / 8)
+def _read_page(document: Any, number: int) -> _Read:
+    """Read page `number` (from 1): what is printed, what is hidden, and what is noted on it."""
+    page = loaded_page(document, number)
+    try:
+        view = View(page)
+        textpage = page.get_textpage()
+        try:
+            sight = Sight(page, textpage, view, lambda scale: drawn(page, scale))
+            printed = page_lines(page, textpage, view, sight)
+            garbage = _garbage_share(textpage)
+        finally:
+            textpage.close()
+        is_garbage = garbage > GARBAGE_SHARE
+        is_poor = is_garbage or _is_picture(page, printed, sight)
+        lines = [*printed, *notes_of(page, view)]
+        return _Read(PrintedPage(lines, view.width, view.height), is_garbage, is_poor)
+    finally:
+        page.close()
 
 
-# --- paragraphs and headings ----------------------------------------------------------------------
+def _is_picture(page: Any, printed: list[PrintedLine], sight: Sight) -> bool:
+    """Say whether a page shows letters that its text layer does not have."""
+    characters = sum(len(line.text) for line in printed if line.hidden is None)
+    if characters == 0:
+        shapes = int(pdfium.FPDFPage_CountObjects(page))
+        return sight.picture_share > PICTURE_SHARE or shapes >= LETTER_SHAPES
+    return characters < FEW_CHARACTERS and sight.picture_share > SCAN_PICTURE_SHARE
 
 
-def _blocks_of(pages: list[list[PrintedLine]]) -> Iterator[Block]:
-    everything = [line for lines in pages for line in lines]
-    body_size = _body_size(everything)
-    vocabulary = _vocabulary(everything)
-    levels = _heading_levels(pages, body_size)
-    for number, lines in enumerate(pages, start=1):
-        for group in _groups(_in_reading_order(lines), body_size, levels):
-            block = _block(group, number, levels, vocabulary)
-            if block.text:
-                yield block
+def _garbage_share(textpage: Any) -> float:
+    """Return the share of characters that the file does not say the meaning of, 0…1."""
+    count = textpage.count_chars()
+    inked = garbage = 0
+    for index in range(0, count, max(1, count // SAMPLED_CHARACTERS)):
+        code = pdfium.FPDFText_GetUnicode(textpage, index)
+        if code in (0x09, 0x0A, 0x0D, 0x20, 0xA0):
+            continue
+        inked += 1
+        garbage += _means_nothing(code) or bool(pdfium.FPDFText_HasUnicodeMapError(textpage, index))
+    return garbage / inked if inked else 0.0
 
 
-def _vocabulary(lines: list[PrintedLine]) -> frozenset[str]:
-    """Return the document's words in lower case, without the halves of words that a line's end divides."""
-    words: set[str] = set()
-    divided = False
-    for line in lines:
-        found = _WORD.findall(line.text.lower())
-        ends_divided = bool(_SPLIT_WORD.search(line.text))
-        words.update(found[divided : len(found) - ends_divided])
-        divided = ends_divided
-    return frozenset(words)
-
-
-def _body_size(lines: list[PrintedLine]) -> float:
-    """Return the font size, in points, of most characters."""
-    sizes: Counter[float] = Counter()
-    for line in lines:
-        sizes[line.size] += len(line.text)
-    return sizes.most_common(1)[0][0] if sizes else 0.0
-
-
-def _heading_levels(pages: list[list[PrintedLine]], body_size: float) -> dict[float, int]:
-    """Rank the sizes clearly above the body's: the largest is level 1."""
-    sizes = Counter(
-        line.size
-        for lines in pages
-        for line in lines
-        if line.size >= HEADING_SIZE_RATIO * body_size and _could_be_heading(line.text)
-    )
-    return {
-        size: min(rank, MAX_HEADING_LEVEL) for rank, size in enumerate(sorted(sizes, reverse=True), start=1)
-    }
-
-
-def _could_be_heading(text: str) -> bool:
-    return len(text) <= MAX_HEADING_CHARS and any(character.isalpha() for character in text)
-
-
-def _in_reading_order(lines: list[PrintedLine]) -> list[PrintedLine]:
-    """Keep the order in which the file draws its lines, unless it jumps up the page again and again.
-
-    Programs that make documents draw them in reading order, columns included; sorting by position would
-    mix columns up. Forms and repaired files are the exception.
-    """
-    jumps = sum(after.y1 < before.y0 and _overlap(before, after) for before, after in pairwise(lines))
-    if jumps <= max(2, len(lines) // 10):
-        return lines
-    return sorted(lines, key=lambda line: (round(line.y0 / 3), line.x0))
-
-
-def _overlap(one: PrintedLine, other: PrintedLine) -> bool:
-    return min(one.x1, other.x1) > max(one.x0, other.x0)
-
-
-def _groups(
-    lines: list[PrintedLine], body_size: float, levels: dict[float, int]
-) -> Iterator[list[PrintedLine]]:
-    """Yield the lines of each paragraph, list item and heading."""
-    leading = _usual_leading(lines)
-    group: list[PrintedLine] = []
-    for line in lines:
-        if group and not _continues(group, line, leading, body_size, levels):
-            yield group
-            group = []
-        group.append(line)
-    if group:
-        yield group
-
-
-def _usual_leading(lines: list[PrintedLine]) -> float:
-    """Return the usual distance between the baselines of successive lines, as a multiple of their size."""
-    steps = [
-        (after.y1 - before.y1) / before.size
-        for before, after in pairwise(lines)
-        if before.size == after.size > 0 and 0.8 < (after.y1 - before.y1) / before.size < 2.2
-    ]
-    return median(steps) if steps else 1.2
-
-
-def _continues(
-    group: list[PrintedLine], line: PrintedLine, leading: float, body_size: float, levels: dict[float, int]
-) -> bool:
-    before = group[-1]
-    step = line.y1 - before.y1
-    if _beside(before, line):
-        return True  # A table's next cell, text after a gap, or a footnote mark.
-    return (
-        abs(line.size - before.size) <= 0.6
-        and 0 < step <= (leading + 0.35) * max(before.size, 1)
-        and (_overlap(before, line) or abs(line.x0 - before.x0) < 2 * before.size)
-        and not _BULLET.match(line.text)
-        and line.bold == before.bold
-        and not (_is_heading(group, levels) and sum(len(one.text) for one in group) > MAX_HEADING_CHARS)
-    ) or _bold_run_on(group, line, step, leading)
-
-
-def _beside(before: PrintedLine, line: PrintedLine) -> bool:
-    """Say whether two pieces stand on the same printed line, raised marks included."""
-    shared = min(before.y1, line.y1) - max(before.y0, line.y0)
-    return line.x0 >= before.x1 - before.size and shared > 0.5 * min(before.y1 - before.y0, line.y1 - line.y0)
-
-
-def _bold_run_on(group: list[PrintedLine], line: PrintedLine, step: float, leading: float) -> bool:
-    """Say whether a change of weight happens within a sentence rather than after a bold heading."""
-    before = group[-1]
-    return (
-        line.bold != before.bold
-        and not _BULLET.match(line.text)
-        and abs(line.size - before.size) <= 0.6
-        and 0 < step <= (leading + 0.35) * max(before.size, 1)
-        and _overlap(before, line)
-        and (line.text[:1].islower() or before.text.endswith((",", "-")))
-    )
-
-
-def _is_heading(group: list[PrintedLine], levels: dict[float, int]) -> bool:
-    text = " ".join(line.text for line in group)
-    if not _could_be_heading(text) or len(group) > 3:
-        return False
-    if all(line.size in levels for line in group):
-        return True
-    # A short bold line of body size heads a section; a bold sentence, or a bold row of cells, does not.
-    return (
-        len(group) == 1
-        and group[0].bold
-        and len(text) <= 90
-        and " | " not in text
-        and not text.rstrip().endswith((".", ",", ";"))
-        and not _BULLET_SIGN.match(text)
-    )
-
-
-def _block(
-    group: list[PrintedLine], page: int, levels: dict[float, int], vocabulary: frozenset[str]
-) -> Block:
-    text, lines = _joined(group, page, vocabulary)
-    place = Place(page=page)
-    if _is_heading(group, levels):
-        level = min(
-            levels.get(group[0].size, MAX_HEADING_LEVEL), levels.get(group[-1].size, MAX_HEADING_LEVEL)
-        )
-        if group[0].size not in levels:
-            level = min(len(set(levels.values())) + 1, MAX_HEADING_LEVEL + 1)
-        return Block("heading", text, level, lines, place)
-    if _BULLET.match(text):
-        return Block("list_item", text, 1, lines, place)
-    return Block("paragraph", text, 0, lines, place)
-
-
-def _joined(group: list[PrintedLine], page: int, vocabulary: frozenset[str]) -> tuple[str, tuple[Line, ...]]:
-    """Join printed lines: hyphenated words are mended, and deliberate line breaks are kept."""
-    right_edge = max(line.x1 for line in group)
-    text = ""
-    lines: list[Line] = []
-    for at, printed in enumerate(group):
-        piece = _LEADERS.sub(" … ", printed.text).strip()
-        if at > 0 and text:
-            text, separator = _seam(text, group[at - 1], printed, piece, right_edge, vocabulary)
-            if not separator and lines:
-                last = lines[-1]
-                lines[-1] = Line(last.start, len(text), last.page, last.x0, last.y0, last.x1, last.y1)
-            text += separator
-        start = len(text)
-        text += piece
-        lines.append(Line(start, len(text), page, printed.x0, printed.y0, printed.x1, printed.y1))
-    return text, tuple(lines)
-
-
-def _seam(
-    text: str,
-    before: PrintedLine,
-    after: PrintedLine,
-    piece: str,
-    right_edge: float,
-    vocabulary: frozenset[str],
-) -> tuple[str, str]:
-    """Return the text so far, without a mended hyphen, and what goes between it and the next line."""
-    if _beside(before, after):
-        gap = after.x0 - before.x1
-        return text, " | " if gap > before.size else " " if gap > 0.15 * before.size else ""
-    if _SPLIT_WORD.search(text) and piece[:1].islower():
-        return (text if _is_compound(text, piece, vocabulary) else text[:-1]), ""
-    # The next word would have fitted on this line, so that the line was ended on purpose.
-    first_word = len(piece.split(" ", 1)[0]) + 1
-    width = (after.x1 - after.x0) / max(len(after.text), 1)
-    fitted = right_edge - before.x1 > first_word * width + 0.5 * before.size
-    is_row = " | " in before.text or " | " in after.text or bool(_LEADERS.search(before.text))
-    return text, "\n" if fitted or is_row else " "
-
-
-def _is_compound(text: str, piece: str, vocabulary: frozenset[str]) -> bool:
-    """Say whether a hyphen at a line's end is part of the word ("long-term"), by the document's other words.
-
-    `vocabulary` is every word of the document in lower case, compounds included.
-    """
-    left = _WORD.findall(text[:-1].lower())[-1:]
-    right = _WORD.findall(piece.lower())[:1]
-    if not left or not right:
-        return False
-    if left[0] + right[0] in vocabulary:
-        return False
-    return f"{left[0]}-{right[0]}" in vocabulary or (left[0] in vocabulary and right[0] in vocabulary)
+def _means_nothing(code: int) -> bool:
+    """Say whether a code point is none, unknown, a control or for private use (Unicode 23.5)."""
+    return code < 0x20 or 0x7F <= code <= 0x9F or 0xE000 <= code <= 0xF8FF or code >= 0xFFF0

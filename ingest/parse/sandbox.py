@@ -1,8 +1,12 @@
-"""Read a document in a one-shot child process without network, file system or unbounded resources.
+"""Read a document in one-shot child processes without network, file system or unbounded resources.
 
-The child (`ingest.parse.child`) gets the plaintext in a sealed memory file, so that it never reaches a disk,
+A child (`ingest.parse.child`) gets the plaintext in a sealed memory file, so that it never reaches a disk,
 and answers in JSON lines. The parent holds no more of them than the document's blocks, watches the clock,
 and kills the child on cancellation.
+
+One child reads a document. Where more of its pages are scanned than one child may recognise, further
+children recognise a few pages each, and a last one makes the document of everything: headings and running
+lines can only be told over all of its pages.
 """
 
 from __future__ import annotations
@@ -11,68 +15,140 @@ import base64
 import fcntl
 import json
 import os
-import selectors
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Final
 
-import structlog
-
-from infra.errors import UnreadableFile
-from ingest.parse.blocks import Block, ParsedDocument
+from ingest.parse import bubblewrap
+from ingest.parse.blocks import Block, ParsedDocument, unread_from
 from ingest.parse.limits import ParseLimits
+from ingest.parse.one_shot import (
+    ANSWER_BYTES_PER_CHARACTER,
+    ParsingCancelled,
+    answers,
+    damaged,
+    took_too_long,
+)
 
-log = structlog.get_logger(__name__)
+__all__ = [
+    "ParsingCancelled",
+    "parse_in_child",
+    "render_page_in_child",
+    "sandbox_guarantees",
+    "sandbox_is_wrapped",
+]
 
-# No block is longer than some hundred kilobytes; a page image is the longest line by far.
-MAX_ANSWER_LINE_BYTES: Final = 64 * 1024 * 1024
-# JSON takes six bytes for most characters beyond ASCII, and boxes take some sixty for each printed line.
-ANSWER_BYTES_PER_CHARACTER: Final = 8
-READ_BYTES: Final = 64 * 1024
-# How often cancellation and the clock are looked at while the child says nothing, in seconds.
-WATCH_INTERVAL_S: Final = 0.1
 RENDER_WALL_S: Final = 20.0
 GUARANTEES_WALL_S: Final = 20.0
+_Progress = Callable[[int, int | None], None]
 
 
-class ParsingCancelled(Exception):
-    """The caller's `cancelled` said so; the child is gone."""
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """The pages (from 1) of `total` that must be recognised before the document can be read."""
+
+    pages: list[int]
+    total: int
 
 
 def parse_in_child(
     plaintext: Iterable[bytes],
     name: str,
     limits: ParseLimits,
-    on_progress: Callable[[int, int | None], None] = lambda done, total: None,
+    on_progress: _Progress = lambda done, total: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> ParsedDocument:
     """Read a document; `plaintext` is its bytes in pieces, `name` its file name (only its ending is used).
 
-    `on_progress` gets pages done and their number; `cancelled` is asked several times a second. Raises
+    `on_progress` gets pages done and their number; `cancelled` is asked several times a second. `limits`
+    hold for each child, of which there is one, or one for some scanned pages and two more. Raises
     UnreadableFile with a reason, or ParsingCancelled. Call it from a thread that lives until it returns: the
     kernel kills the child when its starting thread ends.
     """
-    blocks: list[Block] = []
-    outcome: dict[str, Any] | None = None
     with _memory_file(plaintext, cancelled) as descriptor:
         request = {"task": "parse", "name": _ending(name), "descriptor": descriptor}
-        for answer in _answers(request, limits, limits.wall_s, cancelled):
-            if "block" in answer:
-                blocks.append(_block(answer["block"]))
-            elif "progress" in answer:
-                on_progress(*_counts(answer["progress"]))
-            else:
-                outcome = answer.get("done")
+        read = _read(request, limits, on_progress, cancelled)
+        if isinstance(read, ParsedDocument):
+            return read
+        with _recognised(request, read, limits, on_progress, cancelled) as pages:
+            read = _read({**request, "recognised": pages}, limits, lambda done, total: None, cancelled)
+    if not isinstance(read, ParsedDocument):
+        raise damaged()
+    return read
+
+
+def _read(
+    request: dict[str, Any], limits: ParseLimits, on_progress: _Progress, cancelled: Callable[[], bool]
+) -> ParsedDocument | _Needed:
+    """Return the document, or which pages must be recognised first."""
+    blocks: list[Block] = []
+    outcome: dict[str, Any] | None = None
+    descriptors = [request[name] for name in ("descriptor", "recognised") if name in request]
+    for answer in answers(request, limits, limits.wall_s, cancelled, descriptors):
+        if "block" in answer:
+            blocks.append(_block(answer["block"]))
+        elif "progress" in answer:
+            on_progress(*_counts(answer["progress"]))
+        elif "recognise" in answer:
+            return _needed(answer["recognise"], limits)
+        else:
+            outcome = answer.get("done")
     if outcome is None:
-        raise _damaged()
-    return ParsedDocument(
-        title=outcome["title"], pages=outcome["pages"], blocks=tuple(blocks), media_type=outcome["media_type"]
-    )
+        raise damaged()
+    return _document(outcome, blocks)
+
+
+@contextmanager
+def _recognised(
+    request: dict[str, Any],
+    needed: _Needed,
+    limits: ParseLimits,
+    on_progress: _Progress,
+    cancelled: Callable[[], bool],
+) -> Iterator[int]:
+    """Have pages recognised, some by each child, and yield a descriptor of a memory file with their lines.
+
+    The lines go from pipe to memory file, so that the parent holds one page of them at a time.
+    """
+    pages = needed.pages
+    with _memory() as descriptor:
+        done, written = 0, 0
+        while done < len(pages):
+            some = pages[done : done + limits.recognised_pages]
+            before = done
+            task = {**request, "task": "recognise", "pages": some}
+            for answer in answers(task, limits, limits.wall_s, cancelled, [request["descriptor"]]):
+                line = json.dumps(answer).encode() + b"\n"
+                written += len(line)
+                if "page" not in answer or written > ANSWER_BYTES_PER_CHARACTER * limits.max_text_chars:
+                    raise damaged()
+                _write_all(descriptor, line)
+                done += 1
+                on_progress(needed.total - len(pages) + done, needed.total)
+            if done == before:
+                raise took_too_long()
+        _seal(descriptor)
+        yield descriptor
+
+
+def _needed(fields: Any, limits: ParseLimits) -> _Needed:
+    match fields:
+        case {"pages": [*pages], "total": int() as total} if all(type(page) is int for page in pages):
+            if 0 < len(pages) <= min(total, limits.max_pages):
+                return _Needed(pages, total)
+    raise damaged()
+
+
+def _document(outcome: dict[str, Any], blocks: list[Block]) -> ParsedDocument:
+    try:
+        unread = unread_from(outcome["unread"])
+        return ParsedDocument(
+            outcome["title"], outcome["pages"], tuple(blocks), outcome["media_type"], unread=unread
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise damaged() from error
 
 
 def _block(fields: dict[str, Any]) -> Block:
@@ -80,7 +156,7 @@ def _block(fields: dict[str, Any]) -> Block:
     try:
         return Block.from_dict(fields)
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged() from error
+        raise damaged() from error
 
 
 def _counts(progress: list[int | None]) -> tuple[int, int | None]:
@@ -88,13 +164,13 @@ def _counts(progress: list[int | None]) -> tuple[int, int | None]:
         case [int() as done, int() | None as total]:
             return done, total
         case _:
-            raise _damaged()
+            raise damaged()
 
 
 def render_page_in_child(
     plaintext: Iterable[bytes], page: int, scale: float, limits: ParseLimits, *, name: str = "source.pdf"
 ) -> bytes:
-    """Return page `page` (from 1) of a PDF as a PNG image, `scale` pixels to a point (1/72 inch).
+    """Return page `page` (from 1) of a PDF or an image as a PNG image, `scale` pixels to a point (1/72 inch).
 
     Very large pages come smaller than asked. Raises UnreadableFile: `no_such_page`, or as in parsing.
     """
@@ -106,10 +182,11 @@ def render_page_in_child(
             "page": page,
             "scale": scale,
         }
-        for answer in _answers(request, limits, min(limits.wall_s, RENDER_WALL_S), lambda: False):
+        wall_s = min(limits.wall_s, RENDER_WALL_S)
+        for answer in answers(request, limits, wall_s, descriptors=[descriptor]):
             if "png" in answer:
                 return base64.b64decode(answer["png"])
-    raise _damaged()
+    raise damaged()
 
 
 def sandbox_guarantees(limits: ParseLimits | None = None) -> dict[str, bool]:
@@ -117,11 +194,16 @@ def sandbox_guarantees(limits: ParseLimits | None = None) -> dict[str, bool]:
 
     `no_network` (own network namespace) or `no_sockets` (seccomp) each keep a parser off the network.
     """
-    request = {"task": "guarantees", "name": "", "descriptor": -1}
-    for answer in _answers(request, limits or ParseLimits(), GUARANTEES_WALL_S, lambda: False):
+    request = {"task": "guarantees", "name": ""}
+    for answer in answers(request, limits or ParseLimits(), GUARANTEES_WALL_S):
         if "guarantees" in answer:
             return dict(answer["guarantees"])
-    raise _damaged()
+    raise damaged()
+
+
+def sandbox_is_wrapped() -> bool:
+    """Say whether bubblewrap stands around every child, as an outer wall."""
+    return bubblewrap.is_usable()
 
 
 def _ending(name: str) -> str:
@@ -132,159 +214,32 @@ def _ending(name: str) -> str:
 @contextmanager
 def _memory_file(plaintext: Iterable[bytes], cancelled: Callable[[], bool]) -> Iterator[int]:
     """Yield a descriptor of an anonymous file in memory that holds the plaintext and cannot change."""
-    descriptor = os.memfd_create("document", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
+    with _memory() as descriptor:
         for piece in plaintext:
             if cancelled():
                 raise ParsingCancelled
             _write_all(descriptor, piece)
-        seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-        os.lseek(descriptor, 0, os.SEEK_SET)
+        _seal(descriptor)
+        yield descriptor
+
+
+@contextmanager
+def _memory() -> Iterator[int]:
+    descriptor = os.memfd_create("document", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _seal(descriptor: int) -> None:
+    """Make a memory file unchangeable, and go to its start."""
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
+    os.lseek(descriptor, 0, os.SEEK_SET)
 
 
 def _write_all(descriptor: int, piece: bytes) -> None:
     view = memoryview(piece)
     while view:
         view = view[os.write(descriptor, view) :]
-
-
-def _answers(
-    request: dict[str, Any], limits: ParseLimits, wall_s: float, cancelled: Callable[[], bool]
-) -> Iterator[dict[str, Any]]:
-    """Run a child and yield its answers; raises its error, or what its end means."""
-    descriptor = request["descriptor"]
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-s", "-m", "ingest.parse.child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,  # a library's complaints may quote the document
-        pass_fds=[descriptor] if descriptor >= 0 else [],
-        env=_environment(),
-        cwd="/",
-        start_new_session=True,
-    )
-    try:
-        _request(child, {**request, "limits": limits.as_dict(), "parent": os.getpid()})
-        most = MAX_ANSWER_LINE_BYTES + ANSWER_BYTES_PER_CHARACTER * limits.max_text_chars
-        for line in _lines(child, time.monotonic() + wall_s, cancelled, most):
-            answer = _decoded(line)
-            if "error" in answer:
-                _raise(answer["error"])
-            yield answer
-        _check_end(child.wait())
-    finally:
-        child.kill()
-        child.wait()
-        for stream in (child.stdin, child.stdout):
-            if stream is not None:
-                stream.close()
-
-
-def _environment() -> dict[str, str]:
-    """Return the child's whole environment: where our packages are, and nothing of the server's."""
-    return {
-        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONHASHSEED": "0",
-        "LC_ALL": "C.UTF-8",
-    }
-
-
-def _request(child: subprocess.Popen[bytes], request: dict[str, Any]) -> None:
-    stdin = child.stdin
-    if stdin is None:
-        return
-    try:
-        stdin.write(json.dumps(request).encode() + b"\n")
-        stdin.close()
-    except BrokenPipeError:
-        return  # The child died already; its end says why.
-
-
-def _lines(
-    child: subprocess.Popen[bytes], deadline: float, cancelled: Callable[[], bool], most_bytes: int
-) -> Iterator[bytes]:
-    """Yield the child's lines until it closes its output, the deadline passes or it says too much."""
-    stdout = child.stdout
-    if stdout is None:
-        return
-    descriptor = stdout.fileno()
-    pending = bytearray()
-    received = 0
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        while True:
-            if cancelled():
-                raise ParsingCancelled
-            if time.monotonic() > deadline:
-                raise _took_too_long()
-            if not selector.select(WATCH_INTERVAL_S):
-                continue
-            piece = os.read(descriptor, READ_BYTES)
-            if not piece:
-                return
-            received += len(piece)
-            if received > most_bytes or len(pending) > MAX_ANSWER_LINE_BYTES:
-                raise _too_complex()
-            *line_ends, rest = piece.split(b"\n")
-            for line_end in line_ends:
-                yield bytes(pending + line_end)
-                pending.clear()
-            pending += rest
-
-
-def _decoded(line: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(line)
-    except ValueError as error:
-        raise _damaged() from error
-    if not isinstance(answer, dict):
-        raise _damaged()
-    return answer
-
-
-def _raise(error: dict[str, Any]) -> None:
-    if "cause" in error:
-        log.warning("parser_failed", cause=error["cause"])
-    raise UnreadableFile(str(error["code"]), str(error["message"]), hint=error.get("hint"))
-
-
-def _check_end(status: int) -> None:
-    """Translate how the child ended; a negative status is the signal that killed it."""
-    if status == 0:
-        return
-    log.warning("parser_died", status=status)
-    if status == -signal.SIGXCPU:
-        raise _took_too_long()
-    # The kernel kills for memory, and native code aborts when it is refused more of it.
-    if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL):
-        raise _too_complex()
-    raise _damaged()
-
-
-def _took_too_long() -> UnreadableFile:
-    return UnreadableFile(
-        "took_too_long",
-        "Reading this document took longer than is allowed.",
-        hint="Split it into smaller files, or ask an administrator to raise the limit.",
-    )
-
-
-def _too_complex() -> UnreadableFile:
-    return UnreadableFile(
-        "too_complex",
-        "This document needs more memory than is allowed.",
-        hint="Split it into smaller files, or ask an administrator to raise the limit.",
-    )
-
-
-def _damaged() -> UnreadableFile:
-    return UnreadableFile(
-        "damaged",
-        "This file is damaged and cannot be read.",
-        hint="Check that the original opens, and upload it again.",
-    )

@@ -19,6 +19,8 @@ from ingest.parse.limits import ParseLimits
 MAX_BLOCK_CHARS = 20_000
 # Statistics over more of a file take seconds and change no verdict.
 CHARSET_SAMPLE_BYTES = 256 * 1024
+# Fewer bytes are no statistics: a word with one accent would become two Chinese ones.
+MIN_GUESSED_BYTES = 32
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -26,6 +28,23 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# What programs declare, and what they write: a superset of it, or the same by another name.
+_WIDER_ENCODINGS = {
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "us-ascii": "utf-8",
+    "ascii": "utf-8",
+    "shift_jis": "cp932",
+    "x-sjis": "cp932",
+    "ks_c_5601-1987": "cp949",
+    "euc-kr": "cp949",
+    "iso-8859-8-i": "iso-8859-8",
+    "unicode-1-1-utf-7": "utf-7",
+}
+# Python knows them as encodings; no text is written in them, and the first two take quadratic time.
+_NO_ENCODINGS = frozenset({"punycode", "idna", "unicode_escape", "raw_unicode_escape", "undefined"})
 # White space, a digit or a mark; among them the bullets that plain text uses.
 _BEGINS_A_LINE = re.compile(r"[\s\d\-*+•#>|=_]|\(?\w[.)]\s")
 
@@ -82,9 +101,20 @@ def decoded(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        guess = from_bytes(raw[:CHARSET_SAMPLE_BYTES]).best()
+        guess = from_bytes(raw[:CHARSET_SAMPLE_BYTES]).best() if len(raw) >= MIN_GUESSED_BYTES else None
         # Windows-1252 assigns nearly every byte; it is what an unmarked Western office file is.
         return raw.decode(guess.encoding if guess else "cp1252", errors="replace")
+
+
+def decoded_as(raw: bytes, encoding: str) -> str:
+    """Decode `raw` by the encoding that it declares, or as `decoded` does when that is unknown or wrong."""
+    name = _WIDER_ENCODINGS.get(encoding.strip().lower(), encoding.strip())
+    try:
+        if codecs.lookup(name).name in _NO_ENCODINGS:
+            return decoded(raw)
+        return raw.decode(name)
+    except (LookupError, ValueError):
+        return decoded(raw)
 
 
 def paragraphs_of(text: str) -> Iterator[tuple[int, int, str]]:

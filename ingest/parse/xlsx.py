@@ -1,29 +1,36 @@
-"""XLSX: the visible sheets as tables, with column names kept and cell ranges known."""
+"""XLSX: the sheets as tables, with column names kept and cell ranges known; what is hidden is kept apart."""
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, BinaryIO
 from xml.etree.ElementTree import ParseError
 
 from openpyxl import load_workbook
-from openpyxl.utils import get_column_letter
+from openpyxl.packaging.relationship import get_dependents, get_rels_path
+from openpyxl.styles.numbers import BUILTIN_FORMATS, BUILTIN_FORMATS_MAX_SIZE
 from openpyxl.utils.exceptions import InvalidFileException
+from openpyxl.worksheet._reader import WorkSheetParser
 
 from infra.errors import UnreadableFile
 from ingest.parse.archive import check_archive
-from ingest.parse.blocks import Block, ParsedDocument, Place, one_line, row_text, with_heading_paths
+from ingest.parse.blocks import Block, Hidden, ParsedDocument, one_line, with_heading_paths
 from ingest.parse.detect import XLSX
 from ingest.parse.limits import ParseLimits
-from ingest.parse.tabular import ROWS_PER_BLOCK
-from ingest.parse.text import MAX_BLOCK_CHARS, no_text
+from ingest.parse.runs import WHITE, Colour, colour_of, looks_hidden
+from ingest.parse.safe_xml import tree_of
+from ingest.parse.sheets import SheetBlocks, check_sheet_count, plain_number, shown_value
+from ingest.parse.text import no_text
 
 _PERCENT = re.compile(r"0(?:\.(0+))?%")
-PROGRESS_EVERY_ROWS = 1000
+_SHEET_XML = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
+# The theme's colours by number: 0 is the paper's, which all but no workbook changes.
+_THEME_PAPER = 0
+MAX_COLUMNS = 16_384
 
 
 def parse(
@@ -31,7 +38,8 @@ def parse(
 ) -> ParsedDocument:
     """Read a workbook: each sheet is a heading, each run of rows between empty rows a table.
 
-    A formula shows the value that Excel stored. Hidden sheets are left out, as a reader cannot see them.
+    A formula shows the value that Excel stored. Hidden sheets, rows, columns and values, and the notes on
+    cells, become hidden blocks with their cells.
     """
     check_archive(file, limits)
     blocks: list[Block] = []
@@ -40,15 +48,17 @@ def parse(
             # The library warns about features that it does not keep when writing; nothing is written here.
             warnings.simplefilter("ignore")
             workbook = load_workbook(file, read_only=True, data_only=True, keep_links=False)
-            sheets = [sheet for sheet in workbook.worksheets if sheet.sheet_state == "visible"]
-            _check_count(len(sheets), limits)
+            sheets = workbook.worksheets
+            check_sheet_count(len(sheets), limits)
+            looks = _Looks(workbook)
             for number, sheet in enumerate(sheets, start=1):
-                blocks += _sheet_blocks(sheet)
+                blocks += with_heading_paths(_sheet_blocks(sheet, looks, limits))
                 on_progress(number, len(sheets))
             title = one_line(workbook.properties.title or "")
     except (
         InvalidFileException,
         zipfile.BadZipFile,
+        IndexError,
         KeyError,
         ValueError,
         TypeError,
@@ -62,122 +72,139 @@ def parse(
         ) from error
     if not blocks:
         raise no_text()
-    return ParsedDocument(
-        title=title or None, pages=len(sheets), blocks=with_heading_paths(blocks), media_type=XLSX
-    )
+    visible = sum(sheet.sheet_state == "visible" for sheet in sheets)
+    return ParsedDocument(title=title or None, pages=visible, blocks=tuple(blocks), media_type=XLSX)
 
 
-def _check_count(sheets: int, limits: ParseLimits) -> None:
-    if sheets > limits.max_pages:
-        raise UnreadableFile(
-            "too_many_pages", f"This workbook has {sheets:,} sheets; {limits.max_pages:,} are accepted."
+def _sheet_blocks(sheet: Any, looks: _Looks, limits: ParseLimits) -> list[Block]:
+    hidden: Hidden | None = None if sheet.sheet_state == "visible" else "not_shown"
+    table = SheetBlocks(sheet.title, limits, hidden=hidden)
+    last = 0
+    for number, cells, unseen in _rows(sheet, looks):
+        if number <= last:
+            continue
+        if number > last + 1:
+            table.row(last + 1, [])
+        table.row(number, cells, unseen)
+        last = number
+    for cell, text in _notes(sheet):
+        table.comment(cell, text)
+    return table.blocks()
+
+
+def _rows(sheet: Any, looks: _Looks) -> Iterator[tuple[int, list[str], dict[int, Hidden]]]:
+    """Yield the rows that the file holds, with the columns (from 0) whose cells are not seen.
+
+    The library's own read-only rows leave out which rows and columns are hidden, so its parser is called.
+    """
+    workbook = sheet.parent
+    with sheet._get_source() as source:
+        parser = WorkSheetParser(
+            source,
+            sheet._shared_strings,
+            data_only=True,
+            epoch=workbook.epoch,
+            date_formats=workbook._date_formats,
+            timedelta_formats=workbook._timedelta_formats,
         )
+        columns: list[range] | None = None
+        for number, row in parser.parse():
+            # Columns are described before the first row.
+            columns = _hidden_columns(parser.column_dimensions) if columns is None else columns
+            row_is_hidden = _is_set(parser.row_dimensions.pop(str(number), {}).get("hidden"))
+            yield number, *_row(row, columns, row_is_hidden=row_is_hidden, looks=looks)
 
 
-def _sheet_blocks(sheet: Any) -> list[Block]:
-    # Files by other programs declare wrong dimensions, which would cut rows off.
-    sheet.reset_dimensions()
-    table = _Table(sheet.title)
-    for number, cells in enumerate(sheet.iter_rows(), start=1):
-        table.row(number, [_shown(cell) for cell in cells])
-    table.end()
-    if not table.blocks:
-        return []
-    return [Block("heading", sheet.title, 1, place=Place(sheet=sheet.title)), *table.blocks]
+def _row(
+    row: list[dict[str, Any]], columns: list[range], *, row_is_hidden: bool, looks: _Looks
+) -> tuple[list[str], dict[int, Hidden]]:
+    cells: list[str] = []
+    unseen: dict[int, Hidden] = {}
+    for cell in row:
+        at = cell["column"] - 1
+        if cell["value"] is None or at >= MAX_COLUMNS:
+            continue
+        number_format, hidden = looks.of(cell["style_id"])
+        cells += [""] * (at + 1 - len(cells))
+        cells[at] = shown_value(cell["value"], partial(_number, number_format))
+        if row_is_hidden or any(at + 1 in columns_hidden for columns_hidden in columns):
+            hidden = "not_shown"
+        if hidden and cells[at]:
+            unseen[at] = hidden
+    return cells, unseen
 
 
-class _Table:
-    """Gathers rows; an empty row ends a table, and so does the size that one block may have."""
-
-    def __init__(self, sheet: str) -> None:
-        self.blocks: list[Block] = []
-        self._sheet = sheet
-        self._forget()
-
-    def _forget(self) -> None:
-        self._header = ""
-        self._left = 0  # empty columns before the table
-        self._header_place = Place()
-        self._rows: list[str] = []
-        self._size = 0
-        self._range: list[int] = []
-
-    def row(self, number: int, cells: list[str]) -> None:
-        """Take the row with this number (from 1); `cells` begin at column A."""
-        text = row_text(self._within(cells))
-        if not text:
-            self.end()
-        elif not self._header and not self._rows and sum(map(bool, cells)) == 1:
-            # One cell alone above a table is its title, not a column name.
-            self.blocks.append(Block("paragraph", text, place=self._place(number, number, cells)))
-        elif not self._header:
-            self._left = _filled_columns(cells)[0] - 1
-            self._header = row_text(self._within(cells))
-            self._header_place = self._place(number, number, cells)
-        else:
-            self._body_row(number, cells, text)
-
-    def _within(self, cells: list[str]) -> list[str]:
-        """Leave out the empty columns before the table, unless this row reaches into them."""
-        return cells if any(cells[: self._left]) else cells[self._left :]
-
-    def _body_row(self, number: int, cells: list[str], text: str) -> None:
-        if self._rows and (len(self._rows) >= ROWS_PER_BLOCK or self._size + len(text) > MAX_BLOCK_CHARS):
-            self._emit()
-        first, last = _filled_columns(cells)
-        if not self._range:
-            self._range = [number, number, first, last]
-        self._range = [self._range[0], number, min(self._range[2], first), max(self._range[3], last)]
-        self._rows.append(text)
-        self._size += len(text)
-
-    def end(self) -> None:
-        """Finish the table at hand, if there is one."""
-        if self._rows:
-            self._emit()
-        elif self._header and not self._emitted():
-            self.blocks.append(Block("table", self._header, place=self._header_place))
-        self._forget()
-
-    def _emitted(self) -> bool:
-        return bool(self.blocks) and self.blocks[-1].header == self._header
-
-    def _emit(self) -> None:
-        top, bottom, left, right = self._range
-        cells = f"{get_column_letter(left)}{top}:{get_column_letter(right)}{bottom}"
-        place = Place(sheet=self._sheet, cells=cells, first_line=top, last_line=bottom)
-        self.blocks.append(Block("table", "\n".join(self._rows), place=place, header=self._header))
-        self._rows, self._size, self._range = [], 0, []
-
-    def _place(self, top: int, bottom: int, cells: list[str]) -> Place:
-        first, last = _filled_columns(cells)
-        area = f"{get_column_letter(first)}{top}:{get_column_letter(last)}{bottom}"
-        return Place(sheet=self._sheet, cells=area, first_line=top, last_line=bottom)
+def _hidden_columns(dimensions: dict[str, dict[str, str]]) -> list[range]:
+    return [
+        range(int(column["min"]), int(column.get("max", column["min"])) + 1)
+        for column in dimensions.values()
+        if _is_set(column.get("hidden"))
+    ]
 
 
-def _filled_columns(cells: list[str]) -> tuple[int, int]:
-    filled = [at for at, cell in enumerate(cells, start=1) if cell]
-    return filled[0], filled[-1]
+def _is_set(value: str | None) -> bool:
+    return value in {"1", "true", "on"}
 
 
-def _shown(cell: Any) -> str:
-    """Return a cell as a reader sees it, nearly: dates in ISO 8601, percentages as such."""
-    value = cell.value
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, dt.datetime):
-        return value.date().isoformat() if value.time() == dt.time() else value.isoformat(" ", "minutes")
-    if isinstance(value, dt.date | dt.time):
-        return value.isoformat()
-    if isinstance(value, int | float):
-        return _number(value, str(cell.number_format or ""))
-    return one_line(str(value))
+class _Looks:
+    """Number format and visibility of each cell style, worked out once for each."""
+
+    def __init__(self, workbook: Any) -> None:
+        self._workbook = workbook
+        self._known: dict[int, tuple[str, Hidden | None]] = {}
+
+    def of(self, style_id: int) -> tuple[str, Hidden | None]:
+        """Return the number format, and why values in this style are not seen, if they are not."""
+        if style_id not in self._known:
+            self._known[style_id] = self._look(self._workbook._cell_styles[style_id])
+        return self._known[style_id]
+
+    def _look(self, style: Any) -> tuple[str, Hidden | None]:
+        book = self._workbook
+        number_format = _format(book, style.numFmtId)
+        # Three empty sections show nothing for any number or text.
+        if number_format.replace(" ", "").startswith(";;;"):
+            return number_format, "not_shown"
+        font, fill = book._fonts[style.fontId], book._fills[style.fillId]
+        ground = WHITE if fill.fill_type is None else None
+        if fill.fill_type == "solid":
+            ground = _colour(fill.fgColor)
+        points = float(font.sz) if font.sz is not None else None
+        return number_format, looks_hidden(colour=_colour(font.color), ground=ground, points=points)
 
 
-def _number(value: float, number_format: str) -> str:
+def _format(workbook: Any, number: int) -> str:
+    if number < BUILTIN_FORMATS_MAX_SIZE:
+        return str(BUILTIN_FORMATS.get(number, "General"))
+    return str(workbook._number_formats[number - BUILTIN_FORMATS_MAX_SIZE])
+
+
+def _colour(colour: Any) -> Colour | None:
+    if colour is None:
+        return None
+    if colour.type == "rgb":
+        return colour_of(colour.rgb)
+    if colour.type == "theme" and colour.theme == _THEME_PAPER and not colour.tint:
+        return WHITE
+    return None
+
+
+def _notes(sheet: Any) -> Iterator[tuple[str, str]]:
+    """Yield (cell, text) of the notes; a threaded comment is there too, as a note for older programs."""
+    archive, path = sheet.parent._archive, sheet._worksheet_path
+    relations = get_rels_path(path)  # type: ignore[no-untyped-call]
+    if relations not in archive.namelist():
+        return
+    for relation in get_dependents(archive, relations):
+        if not relation.Type.endswith("/relationships/comments") or relation.TargetMode == "External":
+            continue
+        for note in tree_of(archive.read(relation.Target)).iter(f"{_SHEET_XML}comment"):
+            text = "".join(piece.text or "" for piece in note.iter(f"{_SHEET_XML}t"))
+            yield note.get("ref", "A1"), text
+
+
+def _number(number_format: str, value: float) -> str:
     percent = _PERCENT.search(number_format)
     if percent:
         return f"{value * 100:.{len(percent.group(1) or '')}f}%"
-    return f"{value:.15g}"
+    return plain_number(value)

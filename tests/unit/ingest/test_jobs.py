@@ -17,6 +17,7 @@ from infra.database.tables import Base, Chunk, Document, DocumentVersion, Job, O
 from infra.errors import Conflict, NotFound
 from infra.keys import MasterKey
 from ingest import jobs
+from ingest.following import Wanted, page_of_jobs
 from ingest.jobs import LEASE_MS, MAX_ATTEMPTS, Cancelled, Claim, LostLease
 
 ADA = Principal(user_id="ada", kind="user", roles=frozenset({Role.EMPLOYEE}))
@@ -242,6 +243,41 @@ def test_only_what_did_not_succeed_can_be_retried(session: Session, submit: Call
         jobs.retry(session, job)
 
 
+# --- stopping in good order -----------------------------------------------------------------------
+
+
+def test_a_job_is_handed_back_without_waiting_for_its_lease(
+    session: Session, submit: Callable[[], Job]
+) -> None:
+    """It is queued and woken at once, its attempt does not count, and who left it changes nothing."""
+    job = submit()
+    held = claimed(session, job)
+    before = wake_ups(session)
+    assert jobs.hand_back(session, job.id, fence=held.fence)
+    session.flush()
+    assert (job.state, job.attempt, job.lease_until) == ("queued", 0, None)
+    assert wake_ups(session) == before + 1
+    with pytest.raises(LostLease):
+        jobs.progress(session, held, stage="embed")
+    with pytest.raises(LostLease):
+        jobs.is_cancelled(session, held)
+    assert claimed(session, job).attempt == 1
+
+
+def test_only_ones_own_job_is_handed_back(session: Session, submit: Callable[[], Job]) -> None:
+    """A job that another worker has by now, and one that has ended, stay as they are."""
+    job = submit()
+    first = claimed(session, job)
+    job.lease_until = now_ms() - 1
+    second = claimed(session, job)
+    assert not jobs.hand_back(session, job.id, fence=first.fence)
+    assert job.state == "running"
+    jobs.finish(session, second, "succeeded")
+    session.refresh(job)
+    assert not jobs.hand_back(session, job.id, fence=second.fence)
+    assert job.state == "succeeded"
+
+
 # --- the sweep ------------------------------------------------------------------------------------
 
 
@@ -339,8 +375,8 @@ def test_jobs_follow_the_documents_access(session: Session, submit: Callable[[],
     """Hidden from Ben: the job, like one that does not exist. Visible to Ada: it, alone and in the list."""
     job = submit()
     assert jobs.get_job(session, scope_of(ADA), job.id)[0] is job
-    assert [found.id for found, _ in jobs.list_jobs(session, scope_of(ADA), active_only=True)] == [job.id]
-    assert jobs.list_jobs(session, scope_of(BEN), active_only=False) == []
+    assert [found.id for found, _ in page_of_jobs(session, scope_of(ADA), Wanted())[0]] == [job.id]
+    assert page_of_jobs(session, scope_of(BEN), Wanted()) == ([], False)
     messages = []
     for job_id in (job.id, new_id()):
         with pytest.raises(NotFound) as refused:
@@ -349,11 +385,15 @@ def test_jobs_follow_the_documents_access(session: Session, submit: Callable[[],
     assert messages[0] == messages[1]
 
 
-def test_the_list_of_active_jobs_leaves_ended_ones_out(session: Session, submit: Callable[[], Job]) -> None:
-    """`active_only` shows what is queued or running."""
+def test_the_list_can_be_narrowed_to_states(session: Session, submit: Callable[[], Job]) -> None:
+    """What is queued or running, or what has ended in one way."""
     ended, active = submit(), submit()
     jobs.finish(session, claimed(session, ended), "succeeded", passages=2)
     session.expire_all()
-    found = jobs.list_jobs(session, scope_of(ADA), active_only=True)
-    assert [job.id for job, _ in found] == [active.id]
-    assert len(jobs.list_jobs(session, scope_of(ADA), active_only=False)) == 2
+
+    def in_states(*states: str) -> list[str]:
+        return [job.id for job, _ in page_of_jobs(session, scope_of(ADA), Wanted(states))[0]]
+
+    assert in_states("queued", "running") == [active.id]
+    assert in_states("succeeded") == [ended.id]
+    assert in_states("failed") == []

@@ -9,17 +9,84 @@ from ingest.parse.limits import ParseLimits
 from ingest.parse.text import MAX_BLOCK_CHARS
 
 
-def test_html_reads_what_is_shown_and_nothing_else() -> None:
-    """Scripts, styles, navigation and hidden elements are dropped; visible text is kept."""
+def test_html_reads_what_is_shown_and_marks_what_is_not() -> None:
+    """Scripts, styles and navigation are dropped; visible text is kept, and hidden text kept apart."""
     page = b"""<!doctype html><title>Leave</title><style>p{}</style><nav>MENU</nav><script>RUN()</script>
-    <p hidden>H1</p><p style="display: none">H2</p><div aria-hidden="true">H3</div><!-- H4 -->
+    <p hidden>H1</p><p style="display: none">H2</p><div aria-hidden="true">Shown</div><!-- end -->
     <h1>Annual <em>leave</em></h1><p>28 days,<br>paid.</p>"""
     document = read(page, "a.html")
     assert document.title == "Leave"
-    assert [(b.kind, b.text) for b in document.blocks] == [
-        ("heading", "Annual leave"),
-        ("paragraph", "28 days,\npaid."),
+    assert [(b.kind, b.text, b.hidden) for b in document.blocks] == [
+        ("paragraph", "H1", "not_shown"),
+        ("paragraph", "H2", "not_shown"),
+        ("paragraph", "Shown", None),
+        ("heading", "Annual leave", None),
+        ("paragraph", "28 days,\npaid.", None),
     ]
+
+
+HIDDEN = {
+    "<p style='visibility:hidden'>X</p>": "not_shown",
+    "<p style='opacity:0'>X</p>": "not_shown",
+    "<p class=gone>X</p>": "not_shown",
+    "<p class='a b'>X</p>": "not_shown",
+    "<div style='max-height:0;overflow:hidden'><p>X</p></div>": "not_shown",
+    "<p style='position:absolute; left:-9999px'>X</p>": "off_page",
+    "<p style='text-indent:-999em'>X</p>": "off_page",
+    "<p style='font-size:0'>X</p>": "size",
+    "<p style='font-size:1px'>X</p>": "size",
+    "<p style='font-size:.05em'>X</p>": "size",
+    "<p style='color:#fff'>X</p>": "colour",
+    "<font color=white>X</font>": "colour",
+    "<p style='color:rgb(254,254,254)'>X</p>": "colour",
+    "<p style='color:rgba(0,0,0,0)'>X</p>": "colour",
+    "<p class=pale>X</p>": "colour",
+    "<a href='/x' style='color:#fff'>X</a>": "colour",
+    "<div bgcolor='#000000'><p style='color:#000'>X</p></div>": "colour",
+    "<table><tr><td>a<td>b</tr><tr hidden><td>X</td></tr></table>": "not_shown",
+    "<pre><span hidden>X</span></pre>": "not_shown",
+    "<h2>seen <i style='display:none'>X</i></h2>": "not_shown",
+    "<!-- X is a remark for the author alone -->": "comment",
+}
+SHOWN = (
+    "<p style='color:#fff; background:#036'>X</p>",
+    "<div style='background:url(a.png)'><p style='color:white'>X</p></div>",
+    "<div class=dark><p class=pale>X</p></div>",
+    "<div style='font-size:0'><p style='font-size:14px'>X</p></div>",
+    "<div style='visibility:hidden'><p style='visibility:visible'>X</p></div>",
+    "<p class=printed>X</p>",
+    "<p class=a>X</p>",
+    "<p style='font-size:8px'>X</p>",
+    "<p style='left:-9999px'>X</p>",
+    "<font color=white><a href='/x'>X</a></font>",
+    "<details><summary>More</summary>X</details>",
+)
+SHEET = (
+    "<style>/* c */ .gone, .other {display:none} .a.b{display:none!important} .pale{color:#fff}"
+    ".dark{background-color:#222} @media print {.printed{display:none} p{color:#fff}}</style>"
+)
+
+
+@pytest.mark.parametrize(("markup", "reason"), HIDDEN.items())
+def test_html_text_that_a_reader_would_not_see_is_marked(markup: str, reason: str) -> None:
+    """However it is hidden, it is kept apart with the reason, and never within a visible text."""
+    blocks = read(f"<html>{SHEET}<body><p>seen</p>{markup}</body></html>".encode(), "a.html").blocks
+    assert [block.hidden for block in blocks if "X" in block.text] == [reason]
+
+
+@pytest.mark.parametrize("markup", SHOWN)
+def test_html_text_that_a_reader_sees_is_not_marked(markup: str) -> None:
+    """White on a dark ground, small print and folded text are seen."""
+    blocks = read(f"<html>{SHEET}<body>{markup}</body></html>".encode(), "a.html").blocks
+    assert [block.hidden for block in blocks if "X" in block.text] == [None]
+
+
+def test_html_with_a_style_sheet_elsewhere_is_not_guessed_at() -> None:
+    """White text in an element whose ground an unknown sheet may paint counts as seen."""
+    page = (
+        "<html><link rel=stylesheet href=a.css><body><div class=bar><p style='color:#fff'>X</p></div></body>"
+    )
+    assert [block.hidden for block in read(page.encode(), "a.html").blocks] == [None]
 
 
 def test_html_lists_tables_and_code_keep_their_structure() -> None:
@@ -73,6 +140,35 @@ def test_markdown_marks_are_not_text() -> None:
     """Emphasis, links and code marks vanish; what they mark stays."""
     block = read(b"Use **bold** and [a link](http://x.example/) and `code`.", "a.md").blocks[0]
     assert block.text == "Use bold and a link and code."
+
+
+def test_markdown_keeps_what_its_html_hides_apart() -> None:
+    """Comments, hidden words and whole hidden sections are marked, with their lines; the rest is seen."""
+    text = (
+        "# T <span hidden>H1</span>\n\nSeen <span style='font-size:0'>H2</span>a < b.\n\n"
+        "<div style='display:none'>\n\nH3 **inside**\n\n## H4\n\n</div>\n\n"
+        "Seen again.\n\n<!-- H5 is a remark of some length -->\n\n[//]: # (H6 is a comment)\n\n"
+        "| A | B |\n|---|---|\n| 1 | <i hidden>H7</i>2 |\n"
+    )
+    blocks = read(text.encode(), "a.md").blocks
+    hidden = {
+        block.text.split()[0]: (block.hidden, block.place.first_line) for block in blocks if block.hidden
+    }
+    assert hidden == {
+        "H1": ("not_shown", 1),
+        "H2": ("size", 3),
+        "H3": ("not_shown", 7),
+        "H4": ("not_shown", 9),
+        "H5": ("comment", 15),
+        "H6": ("comment", 17),
+        "H7": ("not_shown", 19),
+    }
+    assert [(b.kind, b.text) for b in blocks if not b.hidden] == [
+        ("heading", "T"),
+        ("paragraph", "Seen a < b."),
+        ("paragraph", "Seen again."),
+        ("table", "1 | 2"),
+    ]
 
 
 def test_text_paragraphs_have_line_ranges() -> None:

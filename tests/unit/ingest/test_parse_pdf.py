@@ -11,7 +11,7 @@ from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 
 from ingest.parse.limits import ParseLimits
-from ingest.parse.pdf_lines import render_page
+from ingest.parse.pdf_file import render_page
 
 LIMITS = ParseLimits()
 
@@ -62,13 +62,6 @@ def test_the_box_covers_the_ink_of_the_rendered_page(
     box = (line.x0 * 2 - 1, line.y0 * 2 - 1, line.x1 * 2 + 1, line.y1 * 2 + 1)
     assert ink_share(image, box) > 0.99
     assert (line.x1 - line.x0) * (line.y1 - line.y0) < 0.02 * PAGE_WIDTH * PAGE_HEIGHT
-
-
-def test_text_outside_the_visible_page_is_left_out() -> None:
-    """What is cropped away can be neither read nor checked by a person, so it is no source."""
-    page = together(lines_at(100, 150, "Visible words"), lines_at(100, 700, "Hidden words"))
-    document = read(rotated(drawn_pdf(page), 0, (0, 400, PAGE_WIDTH, PAGE_HEIGHT)), "a.pdf")
-    assert [block.text for block in document.blocks] == ["Visible words"]
 
 
 def test_large_type_is_a_heading_with_the_text_below_it() -> None:
@@ -194,11 +187,15 @@ def test_rubbish_after_the_magic_is_damaged() -> None:
     assert refusal(b"%PDF-1.7\n" + b"rubbish " * 200, "a.pdf").code == "damaged"
 
 
-def test_a_scan_is_told_apart_and_hints_at_ocr() -> None:
-    """Pages without a character get the reason and the way out."""
-    error = refusal(drawn_pdf(lambda canvas: canvas.rect(100, 100, 200, 200)), "scan.pdf")
+def test_a_picture_without_letters_has_no_text() -> None:
+    """A page that shows nothing to read is refused in words, after recognition has looked at it."""
+    page = drawn_pdf(
+        lambda canvas: canvas.drawInlineImage(Image.new("RGB", (300, 300), "grey"), 50, 300, 400, 400)
+    )
+    error = refusal(page, "a.pdf")
     assert error.code == "no_text"
-    assert "OCR" in (error.hint or "")
+    assert error.hint is not None
+    assert "scan it again" in error.hint
 
 
 def test_too_many_pages_are_refused() -> None:

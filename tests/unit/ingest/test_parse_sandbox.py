@@ -18,6 +18,7 @@ from made_files import drawn_pdf, lines_at, read
 from PIL import Image
 
 from infra.errors import UnreadableFile
+from ingest.parse import bubblewrap
 from ingest.parse.limits import MIB, ParseLimits
 from ingest.parse.sandbox import ParsingCancelled, parse_in_child, render_page_in_child, sandbox_guarantees
 
@@ -51,8 +52,12 @@ def children_now() -> set[int]:
     return {child.pid for child in psutil.Process().children() if "ingest.parse.child" in child.cmdline()}
 
 
-def test_the_child_returns_what_parsing_here_returns() -> None:
-    """Blocks, boxes, title and pages survive the way through the pipe."""
+@pytest.mark.parametrize("wrapped", [True, False], ids=["bubblewrap", "kernel"])
+def test_the_child_returns_what_parsing_here_returns(wrapped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks, boxes, title and pages survive the way through the pipe, with and without the outer wall."""
+    if wrapped and not bubblewrap.is_usable():
+        pytest.skip("bubblewrap is not usable here")
+    monkeypatch.setattr(bubblewrap, "is_usable", lambda: wrapped)
     assert parse_in_child([PDF[:100], PDF[100:]], "a.pdf", ParseLimits()) == read(PDF, "a.pdf")
 
 
@@ -152,14 +157,56 @@ def test_descriptors_are_returned_after_a_document() -> None:
     assert open_descriptors() == before
 
 
-def test_this_machine_grants_the_basic_confinements() -> None:
-    """What every supported kernel gives is given; each is named for the operator."""
+@pytest.mark.parametrize("wrapped", [True, False], ids=["bubblewrap", "kernel"])
+def test_this_machine_grants_the_basic_confinements(wrapped: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What every supported kernel gives is given, inside bubblewrap too; each is named for the operator."""
+    if wrapped and not bubblewrap.is_usable():
+        pytest.skip("bubblewrap is not usable here")
+    monkeypatch.setattr(bubblewrap, "is_usable", lambda: wrapped)
     granted = sandbox_guarantees()
     assert granted["dies_with_parent"]
     assert granted["no_new_privileges"]
     assert granted["resource_limits"]
     assert granted["no_network"] or granted["no_sockets"]
+    assert granted["no_sockets"] == granted["no_processes"]
     assert "closed_filesystem" in granted
+
+
+LOOKING = """
+import json, os, socket, sys
+from pathlib import Path
+print(json.dumps({
+    "files": [Path(path).exists() for path in sys.argv[1:]],
+    "root": sorted(os.listdir("/")),
+    "interfaces": [name for _, name in socket.if_nameindex()],
+    "process": os.getpid(),
+}))
+"""
+
+
+def test_inside_bubblewrap_there_is_nothing_to_find(tmp_path: Path) -> None:
+    """No file of ours but the program's own code, no network, and no other process."""
+    if not bubblewrap.is_usable():
+        pytest.skip("bubblewrap is not usable here")
+    (tmp_path / "secret").write_text("x")
+    root = Path(__file__).resolve().parents[3]
+    looked_for = [tmp_path / "secret", root / "pyproject.toml", Path("/etc/passwd"), root / "ingest"]
+    command = bubblewrap.command([sys.executable, "-S", "-c", LOOKING, *map(str, looked_for)])
+    seen = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    assert seen["files"] == [False, False, False, True]
+    assert set(seen["interfaces"]) <= {"lo"}
+    assert seen["process"] < 10
+    assert not {"home", "var", "proc", "data"} & set(seen["root"])
+
+
+def test_a_signal_that_ends_the_child_inside_bubblewrap_is_understood(slow_file: bytes) -> None:
+    """Bubblewrap gives it as a status of its own; the reason is the same."""
+    if not bubblewrap.is_usable():
+        pytest.skip("bubblewrap is not usable here")
+    with pytest.raises(UnreadableFile) as caught:
+        parse_in_child([slow_file], "a.xlsx", ParseLimits(cpu_s=1))
+    assert caught.value.code == "took_too_long"
+    assert not children_now()
 
 
 def test_the_render_of_a_page_is_an_image_of_its_size() -> None:
@@ -184,7 +231,7 @@ def test_a_page_that_is_not_there_is_an_error(page: int) -> None:
     assert caught.value.code == "no_such_page"
 
 
-def test_only_a_pdf_has_page_images() -> None:
+def test_only_a_pdf_or_an_image_has_page_images() -> None:
     """Asking for a page of a text is an error, not a crash."""
     with pytest.raises(UnreadableFile) as caught:
         render_page_in_child([b"text"], 1, 1, ParseLimits(), name="a.txt")
@@ -192,12 +239,12 @@ def test_only_a_pdf_has_page_images() -> None:
 
 
 CONFINED = """
-import json, os, socket, sys
+import json, os, socket, sys, threading
 from pathlib import Path
 from ingest.parse import confinement
 from ingest.parse.limits import ParseLimits
 confinement.forbid_new_privileges()
-seen = {"sockets": confinement.forbid_sockets(), "files": confinement.close_filesystem([])}
+seen = {"sockets": confinement.forbid_system_calls(), "files": confinement.close_filesystem([])}
 confinement.limit_resources(ParseLimits())
 def tried(action):
     try:
@@ -206,6 +253,14 @@ def tried(action):
         return type(error).__name__
     return "done"
 seen["socket"] = tried(socket.socket)
+seen["fork"] = tried(os.fork)
+seen["kill"] = tried(lambda: os.kill(os.getppid(), 0))
+def thread():
+    try:
+        threading.Thread(target=print).start()
+    except RuntimeError:
+        raise PermissionError
+seen["thread"] = tried(thread)
 seen["read"] = tried(lambda: Path(sys.argv[1]).read_bytes())
 seen["write"] = tried(lambda: Path(sys.argv[2]).write_bytes(b"x"))
 seen["exec"] = tried(lambda: os.execv("/bin/true", ["true"]))
@@ -213,8 +268,8 @@ print(json.dumps(seen))
 """
 
 
-def test_a_confined_process_can_neither_connect_nor_read_nor_write_nor_execute(tmp_path: Path) -> None:
-    """The system calls are refused by the kernel, not by good manners."""
+def test_a_confined_process_can_do_nothing_but_compute(tmp_path: Path) -> None:
+    """The kernel refuses it to connect, read, write, execute, fork, start threads and signal, root or not."""
     secret = tmp_path / "secret"
     secret.write_text("x")
     written = tmp_path / "written"
@@ -229,6 +284,7 @@ def test_a_confined_process_can_neither_connect_nor_read_nor_write_nor_execute(t
     seen = json.loads(run.stdout)
     if not (seen["sockets"] and seen["files"]):
         pytest.skip("this kernel has no seccomp filter or no Landlock")
-    assert seen["socket"] == seen["read"] == seen["exec"] == "PermissionError"
+    refused = ("socket", "read", "exec", "fork", "thread", "kill")
+    assert {name: seen[name] for name in refused} == dict.fromkeys(refused, "PermissionError")
     assert seen["write"] in {"PermissionError", "OSError"}
     assert not written.exists()
