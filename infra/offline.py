@@ -54,6 +54,7 @@ SWITCHES: Final = (
     Switch(
         "OTEL_SDK_DISABLED", "true", "OpenTelemetry would export traces to wherever the machine points it"
     ),
+    Switch("ORT_DISABLE_TELEMETRY", "1", "onnxruntime, which recognises text, would report use"),
     Switch("LLAMA_OFFLINE", "1", "llama.cpp's own programs would fetch a model named by a hub address"),
     Switch(
         "TIKTOKEN_CACHE_DIR",

@@ -46,7 +46,8 @@ from ingest.intake import settle_places
 from ingest.jobs import Cancelled, Claim, LostLease
 from ingest.parse.blocks import ParsedDocument
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import ParsingCancelled, parse_in_child
+from ingest.parse.reading import read_document
+from ingest.parse.sandbox import ParsingCancelled
 from ingest.signature import signature_of
 
 # Part of every point id: passages made by another chunker never overwrite these.
@@ -136,9 +137,9 @@ class Pipeline:
                     jobs.renew(session, held)
             return self._is_cancelled(held)
 
-        return parse_in_child(
-            self.files.read(held.version_id, key),
-            name=name,
+        return read_document(
+            lambda: self.files.read(held.version_id, key),
+            name,
             limits=self.limits,
             on_progress=on_progress,
             cancelled=cancelled,
@@ -163,7 +164,7 @@ class Pipeline:
             raise UnreadableFile(
                 "no_text",
                 "There is no text in this file.",
-                hint="A scanned file needs text recognition first.",
+                hint="Check that the upload was the right file; handwriting and pictures cannot be read.",
             )
         return chunks
 

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 
 from infra.errors import UnreadableFile
 from ingest.parse import confinement, detect, load_parser, parse, scanned
+from ingest.parse.kinds import CONVERTED_FIRST
 from ingest.parse.limits import ParseLimits
 from ingest.parse.page_layout import PrintedPage
 from ingest.parse.scanned import PAGED, NeedsRecognition
@@ -95,6 +96,9 @@ def _refuse_unless(confined: bool) -> None:
 
 def _parse(request: dict[str, Any], limits: ParseLimits, answers: _Answers, file: BinaryIO) -> None:
     media_type = detect.detect(file, request["name"])
+    if media_type in CONVERTED_FIRST:
+        answers.send({"convert": media_type})
+        return
     load_parser(media_type)
     _refuse_unless(_close_filesystem(request))
     if media_type in PAGED:

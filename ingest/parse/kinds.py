@@ -36,6 +36,8 @@ TIFF: Final = "image/tiff"
 WEBP: Final = "image/webp"
 ZIP: Final = "application/zip"
 TAR: Final = "application/x-tar"
+CONVERTED_FIRST: Final = frozenset({DOC, PPT})
+"""Old formats that another program turns into new ones before they are parsed."""
 
 SAVE_AS_OFFICE: Final = "Save it as DOCX, PPTX, XLSX or PDF and upload that."
 READABLE: Final = (

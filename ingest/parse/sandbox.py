@@ -23,6 +23,7 @@ from typing import Any, Final
 
 from ingest.parse import bubblewrap
 from ingest.parse.blocks import Block, ParsedDocument, unread_from
+from ingest.parse.kinds import CONVERTED_FIRST
 from ingest.parse.limits import ParseLimits
 from ingest.parse.one_shot import (
     ANSWER_BYTES_PER_CHARACTER,
@@ -33,6 +34,7 @@ from ingest.parse.one_shot import (
 )
 
 __all__ = [
+    "NeedsConversion",
     "ParsingCancelled",
     "parse_in_child",
     "render_page_in_child",
@@ -43,6 +45,14 @@ __all__ = [
 RENDER_WALL_S: Final = 20.0
 GUARANTEES_WALL_S: Final = 20.0
 _Progress = Callable[[int, int | None], None]
+
+
+class NeedsConversion(Exception):
+    """The file is of an old format (`media_type`) that another program must turn into a new one first."""
+
+    def __init__(self, media_type: str) -> None:
+        super().__init__(media_type)
+        self.media_type = media_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +74,8 @@ def parse_in_child(
 
     `on_progress` gets pages done and their number; `cancelled` is asked several times a second. `limits`
     hold for each child, of which there is one, or one for some scanned pages and two more. Raises
-    UnreadableFile with a reason, or ParsingCancelled. Call it from a thread that lives until it returns: the
-    kernel kills the child when its starting thread ends.
+    UnreadableFile with a reason, NeedsConversion, or ParsingCancelled. Call it from a thread that lives until
+    it returns: the kernel kills the child when its starting thread ends.
     """
     with _memory_file(plaintext, cancelled) as descriptor:
         request = {"task": "parse", "name": _ending(name), "descriptor": descriptor}
@@ -91,6 +101,8 @@ def _read(
             blocks.append(_block(answer["block"]))
         elif "progress" in answer:
             on_progress(*_counts(answer["progress"]))
+        elif answer.get("convert") in CONVERTED_FIRST:
+            raise NeedsConversion(answer["convert"])
         elif "recognise" in answer:
             return _needed(answer["recognise"], limits)
         else:

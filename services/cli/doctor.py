@@ -32,6 +32,12 @@ _PINNED: Final = re.compile(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;]+)")
 _SANDBOX_IN_WORDS: Final = {
     "no_network": "a parser has no network of its own",
     "no_sockets": "a parser cannot open sockets",
+    "no_processes": "a parser cannot start processes or threads",
+    "closed_filesystem": "a parser cannot read other files",
+}
+_WALLS: Final = {
+    True: "BUBBLEWRAP around the kernel's own measures",
+    False: "WITHOUT BUBBLEWRAP, by the kernel's namespaces, limits, seccomp and Landlock",
 }
 
 
@@ -225,9 +231,9 @@ def _index(settings: Settings, *, is_running: bool) -> Check:
 
 
 def _sandbox() -> Check:
-    from ingest.parse.sandbox import sandbox_guarantees
+    from ingest.parse.sandbox import sandbox_guarantees, sandbox_is_wrapped
 
-    granted = sandbox_guarantees()
+    granted, is_wrapped = sandbox_guarantees(), sandbox_is_wrapped()
     refused = [
         _SANDBOX_IN_WORDS.get(name, name.replace("_", " ")) for name, has in granted.items() if not has
     ]
@@ -236,10 +242,10 @@ def _sandbox() -> Check:
         return Check("parsing sandbox", State.FAIL, "nothing keeps parsers off the network", advice)
     if refused:
         advice = "Allow it for this account, where the machine's policy permits; the other walls stand."
-        return Check(
-            "parsing sandbox", State.WARN, f"NOT GRANTED by this kernel: {'; '.join(refused)}", advice
-        )
-    return Check("parsing sandbox", State.OK, f"all {len(granted)} confinements are granted")
+        found = f"{_WALLS[is_wrapped]}; NOT GRANTED by this kernel: {'; '.join(refused)}"
+        return Check("parsing sandbox", State.WARN, found, advice)
+    found = f"{_WALLS[is_wrapped]}; all {len(granted)} confinements are granted"
+    return Check("parsing sandbox", State.OK, found)
 
 
 def _model(settings: Settings) -> Check:

@@ -13,7 +13,7 @@ from infra.audit.event_types import EventType
 from infra.database.tables import DocumentVersion
 from infra.documents import Passage, open_passages, version_key
 from infra.errors import NotFound, Throttled
-from ingest.parse.detect import PDF
+from ingest.parse.detect import JPEG, PDF, PNG, TIFF, WEBP
 from ingest.parse.sandbox import render_page_in_child
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents.places import place_label
@@ -25,6 +25,14 @@ router = APIRouter(prefix="/v1/sources", tags=["sources"], route_class=RecordedR
 MAX_WAITING: Final = 16
 IMAGE_SCALE: Final = 1.6
 """Pixels per point of a page image: 115 dots per inch, readable and below 300 KB for a text page."""
+PAGE_NAMES: Final = {
+    PDF: "source.pdf",
+    PNG: "source.png",
+    JPEG: "source.jpg",
+    TIFF: "source.tif",
+    WEBP: "source.webp",
+}
+"""The formats whose pages can be shown, and what the renderer calls a file of each."""
 
 
 @router.get("/{citation_id}")
@@ -57,7 +65,7 @@ def get_source(
         "quote": passage.text[span[0] : span[1]],
         "span": list(span),
         "boxes": boxes_of(passage, span),
-        "page_image": image if passage.media_type == PDF and page is not None else None,
+        "page_image": image if _has_page_image(passage) else None,
         "media_type": passage.media_type,
     }
 
@@ -69,7 +77,7 @@ def get_source(
 async def get_page_image(
     citation_id: str, parts: PartsDep, person: CurrentPerson, scope: Scope, corr: RequestId
 ) -> Response:
-    """Return the cited PDF page as a picture, drawn in a child process under the parser's limits.
+    """Return the cited page of a PDF or an image as a picture, drawn in a child under the parser's limits.
 
     A few are drawn at a time; the others wait outside the threads that answer everybody else.
     """
@@ -83,14 +91,25 @@ async def get_page_image(
 
 def _draw(parts: Parts, person: Person, scope: AccessScope, corr: str, citation_id: str) -> bytes:
     passage = _passage(parts, scope, citation_id)
-    page = passage.place.get("page")
-    if passage.media_type != PDF or page is None:
+    if not _has_page_image(passage):
         raise NotFound("This source has no page image.")
     with parts.database.read() as session:
         version = session.get_one(DocumentVersion, passage.version_id)
     record_opened(parts, person, corr, "page", passage.id, passage.version_id)
     stored = parts.files.read(version.id, version_key(parts.master_key, version))
-    return render_page_in_child(stored, page=page, scale=IMAGE_SCALE, limits=parts.parse_limits)
+    return render_page_in_child(
+        stored,
+        page=passage.place["page"],
+        scale=IMAGE_SCALE,
+        limits=parts.parse_limits,
+        name=PAGE_NAMES[passage.media_type],
+    )
+
+
+def _has_page_image(passage: Passage) -> bool:
+    """Say whether the passage stands on a page of the file itself, not of one within it."""
+    place = passage.place
+    return passage.media_type in PAGE_NAMES and place.get("page") is not None and not place.get("within")
 
 
 def _passage(parts: Parts, scope: AccessScope, citation_id: str) -> Passage:

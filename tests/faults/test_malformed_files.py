@@ -20,7 +20,8 @@ PATIENCE_S = 30.0
 """What a busy machine may add to a child's own time."""
 REASONS = frozenset(
     "damaged empty encrypted expands_too_much mislabelled needs_converter no_text nothing_readable"
-    " took_too_long too_complex too_many_pages too_many_pixels too_many_scanned_pages unsupported_type".split()
+    " took_too_long too_complex too_many_pages too_many_pixels"
+    " too_many_scanned_pages unsupported_type".split()
 )
 
 
