@@ -18,7 +18,8 @@ from ingest.parse import office_converter
 from ingest.parse.detect import DOC, PPT
 from ingest.parse.limits import ParseLimits
 from ingest.parse.office_converter import convert, find_converter
-from ingest.parse.sandbox import ParsingCancelled
+from ingest.parse.reading import read_document
+from ingest.parse.sandbox import ParsingCancelled, parse_in_child
 from tests.made_office_files import leave_docx, plan_pptx
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -193,3 +194,13 @@ def test_the_converter_reaches_its_scratch_folder_and_nothing_else(tmp_path: Pat
     assert seen["mount"] == "refused"
     assert not (tmp_path / "written").exists()
     assert not (seen["mounted"] and list((tmp_path / "scratch").iterdir()))
+
+
+@needs_libreoffice
+def test_an_old_file_is_read_like_a_new_one(old_letter: bytes) -> None:
+    """Whoever reads documents need not know that a step was between; the type is the original's."""
+    found = read_document(lambda: iter([old_letter]), "letter.doc", ParseLimits())
+    new = parse_in_child(iter([leave_docx()]), "letter.docx", ParseLimits())
+    assert found.media_type == DOC
+    shown = [[block.text for block in document.blocks if not block.hidden] for document in (found, new)]
+    assert {text for text in shown[1] if len(text.split()) > 5} <= set(shown[0])
