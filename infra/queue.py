@@ -1,7 +1,8 @@
 """Wake-ups for background work. The job table is the truth (design §6); a message only says "look now".
 
 Task definitions are Celery's in both profiles. The server profile sends them to a broker; the embedded
-profile runs the same registered tasks on one thread of this process.
+profile runs the same registered tasks on one thread of this process. Both know three queues, of which the
+first that has something is served first.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable
-from typing import Protocol
+from itertools import count
+from typing import Any, Final, Protocol
 
 from celery import Celery
+from kombu import Exchange, Queue
 from sqlalchemy import delete, select
 
 from infra.clock import now_ms
@@ -19,14 +22,25 @@ from infra.database import Database
 from infra.database.tables import Outbox
 from infra.logs import get_logger
 
+INTERACTIVE: Final = "interactive"
+"""What a person waits for."""
+BULK: Final = "bulk"
+"""What an import brought."""
+MAINTENANCE: Final = "maintenance"
+"""What nobody waits for."""
+QUEUES: Final = (INTERACTIVE, BULK, MAINTENANCE)
+"""The queues, the most urgent first."""
+VISIBILITY_S: Final = 3600
+"""After how many seconds Redis hands out an unacknowledged message again; a job under way has its lease."""
+
 _log = get_logger()
 
 
 class Waker(Protocol):
     """Delivers a wake-up to whoever runs the task."""
 
-    def wake(self, task: str, argument: str) -> None:
-        """Ask for `task` to run with its one argument, soon."""
+    def wake(self, task: str, argument: str, queue: str = INTERACTIVE) -> None:
+        """Ask for `task` to run with its one argument, soon; `queue` is one of QUEUES."""
         ...
 
 
@@ -47,8 +61,40 @@ def make_celery(broker_url: str) -> Celery:
         broker_connection_retry_on_startup=True,
         worker_hijack_root_logger=False,
         enable_utc=True,
+        task_queues=[_queue(name) for name in QUEUES],
+        task_default_queue=INTERACTIVE,
+        task_default_exchange=_EXCHANGE,
+        task_default_exchange_type=_EXCHANGE_TYPE,
+        task_default_routing_key=INTERACTIVE,
+        broker_transport_options=_transport_options(broker_url),
     )
     return app
+
+
+_EXCHANGE: Final = "strongroom"
+_EXCHANGE_TYPE: Final = "topic"
+"""Delivers by name as `direct` does; with quorum queues Celery warns about any other."""
+
+
+def _queue(name: str) -> Queue:
+    # RabbitMQ keeps quorum queues over a crash, and Celery then limits each consumer by itself instead of the
+    # whole channel, which RabbitMQ is giving up (https://www.rabbitmq.com/docs/quorum-queues#global-qos).
+    # Other brokers take no notice.
+    return Queue(
+        name,
+        Exchange(_EXCHANGE, _EXCHANGE_TYPE),
+        routing_key=name,
+        queue_arguments={"x-queue-type": "quorum"},
+    )
+
+
+def _transport_options(broker_url: str) -> dict[str, Any]:
+    if broker_url.startswith(("amqp", "pyamqp")):
+        # A wake-up leaves the outbox when the broker has it, not when it was put on the wire.
+        return {"confirm_publish": True}
+    if broker_url.startswith(("redis", "rediss", "valkey", "sentinel")):
+        return {"queue_order_strategy": "priority", "visibility_timeout": VISIBILITY_S}
+    return {}
 
 
 class BrokerWaker:
@@ -57,17 +103,19 @@ class BrokerWaker:
     def __init__(self, app: Celery) -> None:
         self._app = app
 
-    def wake(self, task: str, argument: str) -> None:
+    def wake(self, task: str, argument: str, queue: str = INTERACTIVE) -> None:
         """Send a message; a worker picks it up."""
-        self._app.send_task(task, args=[argument])
+        self._app.send_task(task, args=[argument], queue=queue)
 
 
 class LocalWaker:
-    """Runs registered tasks one after the other on a thread of this process."""
+    """Runs registered tasks one after the other on a thread of this process, the most urgent first."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._waiting: queue.Queue[tuple[str, str] | None] = queue.Queue()
+        # (rank of its queue, order of arrival, task and argument); the end comes before everything.
+        self._waiting: queue.PriorityQueue[tuple[int, int, tuple[str, str] | None]] = queue.PriorityQueue()
+        self._arrivals = count()
         self._thread = threading.Thread(target=self._run, name="tasks", daemon=True)
 
     def start(self) -> None:
@@ -78,15 +126,15 @@ class LocalWaker:
         """Finish the task at hand and stop; what still waits stays in the job table."""
         with self._waiting.mutex:
             self._waiting.queue.clear()
-        self._waiting.put(None)
+        self._waiting.put((-1, next(self._arrivals), None))
         self._thread.join(timeout_s)
 
-    def wake(self, task: str, argument: str) -> None:
-        """Queue a task behind the ones that wait."""
-        self._waiting.put((task, argument))
+    def wake(self, task: str, argument: str, queue: str = INTERACTIVE) -> None:
+        """Queue a task behind those of its queue, and of more urgent ones, that wait."""
+        self._waiting.put((QUEUES.index(queue), next(self._arrivals), (task, argument)))
 
     def _run(self) -> None:
-        while (item := self._waiting.get()) is not None:
+        while (item := self._waiting.get()[2]) is not None:
             task, argument = item
             # `apply` runs the very task that a Celery worker would run; its failure is its own to record.
             result = self._app.tasks[task].apply(args=(argument,))
@@ -137,18 +185,23 @@ class OutboxRelay:
         with self._database.write() as session:
             rows = session.scalars(oldest.with_for_update(skip_locked=True)).all()
             for row in rows:
-                self._waker.wake(row.task, row.argument)
+                self._waker.wake(row.task, row.argument, row.queue)
             session.execute(delete(Outbox).where(Outbox.id.in_([row.id for row in rows])))
             return len(rows)
 
     def _run(self) -> None:
         while not self._stopping:
-            try:
-                self.deliver()
-            except Exception as error:  # noqa: BLE001 - the edge of a thread that must outlive a broker outage
-                _log.warning("outbox.delivery_failed", error=type(error).__name__, exc_info=error)
+            self._deliver_if_possible()
             self._kicked.wait(self._period_s)
             self._kicked.clear()
+        # What stopping itself has put there: jobs handed back, which another worker may take at once.
+        self._deliver_if_possible()
+
+    def _deliver_if_possible(self) -> None:
+        try:
+            self.deliver()
+        except Exception as error:  # noqa: BLE001 - the edge of a thread that must outlive a broker outage
+            _log.warning("outbox.delivery_failed", error=type(error).__name__, exc_info=error)
 
 
 class Ticker:
@@ -179,6 +232,6 @@ class Ticker:
                 )
 
 
-def outbox_row(task: str, argument: str) -> Outbox:
-    """Return the row to add in the transaction that makes the work."""
-    return Outbox(task=task, argument=argument, created_at=now_ms())
+def outbox_row(task: str, argument: str, queue: str = INTERACTIVE) -> Outbox:
+    """Return the row to add in the transaction that makes the work; `queue` is one of QUEUES."""
+    return Outbox(task=task, argument=argument, queue=queue, created_at=now_ms())

@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.audit.witness.address import WitnessAddress
 from infra.directories.configuration import DirectoryName, LdapDirectory, OidcProvider
+from infra.sources import WatchedSource, check_sources
 
 MIB = 1024 * 1024
 SECRETS_DIR = Path("/run/secrets")
@@ -134,6 +135,11 @@ class Settings(BaseSettings):
         description="Let answers use text of new files that readers do not see (white, tiny, comments).",
     )
 
+    sources: list[WatchedSource] = Field(
+        default_factory=list,
+        description="Folders and S3 buckets whose files are kept in step with, as JSON (docs/sync.md).",
+    )
+
     session_hours: int = Field(12, gt=0, description="How long a sign-in lasts without use, in hours.")
     audit_timeout_s: float = Field(
         2.0, gt=0, description="Longest wait for the ledger before refusing, in seconds."
@@ -192,6 +198,13 @@ class Settings(BaseSettings):
         if len(names) != len(set(names)):
             raise ValueError("each company directory needs a name of its own")
         return directories
+
+    @field_validator("sources")
+    @classmethod
+    def _usable_sources(cls, sources: list[WatchedSource], info: ValidationInfo) -> list[WatchedSource]:
+        if "data_dir" in info.data and "model_hosts" in info.data:
+            check_sources(sources, info.data["data_dir"], info.data["model_hosts"])
+        return sources
 
     @property
     def resolved_database_url(self) -> str:

@@ -7,32 +7,31 @@ names the token, so that a worker which lost its lease can change nothing any mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import CursorResult, select, update
+from sqlalchemy import CursorResult, case, select, update
 from sqlalchemy.orm import Session
 
+from infra import queue as queues
 from infra.access import AccessScope, DocumentAccess, may_read
 from infra.clock import new_id, now_ms
 from infra.database.batches import in_batches
-from infra.database.tables import Document, DocumentVersion, Job
+from infra.database.tables import Document, DocumentVersion, Job, Outbox
 from infra.documents import access_of, readable
 from infra.errors import Conflict, NotFound
 from infra.queue import outbox_row
 
 PROCESS_TASK: Final = "ingest.process"
-INTERACTIVE: Final = "interactive"
-BULK: Final = "bulk"
-"""The queues: what a person waits for is taken before what an import brought."""
+INTERACTIVE: Final = queues.INTERACTIVE
+BULK: Final = queues.BULK
+"""The queues of jobs: what a person waits for is taken before what an import brought."""
 LEASE_MS: Final = 60_000
 MAX_ATTEMPTS: Final = 3
-LISTED: Final = 200
-"""Most jobs of one list."""
 FINAL_STATES: Final = frozenset({"succeeded", "failed", "cancelled", "quarantined"})
-_RETRYABLE: Final = frozenset({"failed", "cancelled", "quarantined"})
+STATES: Final = frozenset({"queued", "running"}) | FINAL_STATES
+RETRYABLE: Final = frozenset({"failed", "cancelled", "quarantined"})
 
 
 class LostLease(Exception):
@@ -87,7 +86,7 @@ def submit(
         updated_at=now,
     )
     session.add(job)
-    session.add(outbox_row(PROCESS_TASK, job.id))
+    session.add(_wake_up(job))
     session.flush()
     return job
 
@@ -101,23 +100,6 @@ def get_job(session: Session, scope: AccessScope, job_id: str) -> tuple[Job, Doc
     if row is None or not may_read(scope, access.get(row.Document.id, DocumentAccess())):
         raise NotFound("There is no such job.")
     return row.Job, row.Document
-
-
-def list_jobs(session: Session, scope: AccessScope, *, active_only: bool) -> list[tuple[Job, Document]]:
-    """List the jobs of readable documents, newest first, at most LISTED."""
-    wanted = select(Job, Document).join(Document, Document.id == Job.document_id).where(readable(scope))
-    if active_only:
-        wanted = wanted.where(Job.state.not_in(FINAL_STATES))
-    wanted = wanted.order_by(Job.created_at.desc(), Job.id.desc()).execution_options(yield_per=LISTED)
-    found: list[tuple[Job, Document]] = []
-    with closing(session.execute(wanted)) as rows:
-        for batch in rows.partitions():
-            access = access_of(session, {document.id for _, document in batch})
-            theirs = {key for key, allowed in access.items() if may_read(scope, allowed)}
-            found += [(job, document) for job, document in batch if document.id in theirs]
-            if len(found) >= LISTED:
-                break
-    return found[:LISTED]
 
 
 def latest_jobs(session: Session, document_ids: Iterable[str]) -> dict[str, Job]:
@@ -135,7 +117,7 @@ def cancel(session: Session, job: Job) -> Job:
     if job.state in FINAL_STATES:
         raise Conflict(f"This job has already {job.state}.")
     if job.state == "queued":
-        job.state, job.stage = "cancelled", "done"
+        job.state, job.stage, job.stage_since = "cancelled", "done", None
         job.fence += 1
         _set_version_state(session, job, "failed")
     job.cancel_requested = True
@@ -146,19 +128,25 @@ def cancel(session: Session, job: Job) -> Job:
 def retry(session: Session, job: Job) -> Job:
     """Queue a job again that did not succeed; raises Conflict otherwise."""
     _lock(session, job)
-    if job.state not in _RETRYABLE:
+    if job.state not in RETRYABLE:
         raise Conflict(f"A job that is {job.state} cannot be retried.")
     job.state, job.stage, job.done, job.total = "queued", "queued", 0, None
-    job.attempt, job.cancel_requested = 0, False
+    job.attempt, job.cancel_requested, job.stage_since = 0, False, None
     job.reason_code = job.reason = job.hint = None
     job.fence += 1
     _set_version_state(session, job, "pending")
     job.updated_at = now_ms()
-    session.add(outbox_row(PROCESS_TASK, job.id))
+    session.add(_wake_up(job))
     return job
 
 
 # --- what workers do ------------------------------------------------------------------------------
+
+
+def most_urgent(session: Session, *, besides: Collection[str] = ()) -> str | None:
+    """Return the job that a person has waited for longest and that nobody works on yet, if there is one."""
+    waiting = select(Job.id).where(Job.state == "queued", Job.queue == INTERACTIVE, Job.id.not_in(besides))
+    return session.scalar(waiting.order_by(Job.created_at, Job.id).limit(1))
 
 
 def claim(session: Session, job_id: str) -> Claim | None:
@@ -173,7 +161,7 @@ def claim(session: Session, job_id: str) -> Claim | None:
     job.attempt += 1
     job.fence += 1
     job.done, job.total = 0, None
-    job.lease_until, job.updated_at = now + LEASE_MS, now
+    job.lease_until, job.updated_at, job.stage_since = now + LEASE_MS, now, now
     session.flush()
     return Claim(job.id, job.fence, job.document_id, job.version_id, job.corr, job.attempt)
 
@@ -181,7 +169,17 @@ def claim(session: Session, job_id: str) -> Claim | None:
 def progress(session: Session, held: Claim, *, stage: str, done: int = 0, total: int | None = None) -> None:
     """Write how far the work is and renew the lease; raises LostLease or Cancelled."""
     now = now_ms()
-    _change(session, held, stage=stage, done=done, total=total, lease_until=now + LEASE_MS, updated_at=now)
+    since = case((Job.stage == stage, Job.stage_since), else_=now)
+    _change(
+        session,
+        held,
+        stage=stage,
+        stage_since=since,
+        done=done,
+        total=total,
+        lease_until=now + LEASE_MS,
+        updated_at=now,
+    )
     if is_cancelled(session, held):
         raise Cancelled
 
@@ -192,9 +190,11 @@ def renew(session: Session, held: Claim) -> None:
 
 
 def is_cancelled(session: Session, held: Claim) -> bool:
-    """Say whether somebody asked to cancel the job, or deleted it."""
-    asked = session.scalar(select(Job.cancel_requested).where(Job.id == held.job_id))
-    return asked is None or asked
+    """Say whether somebody asked to cancel the job, or deleted it; raises LostLease when it is another's."""
+    row = session.execute(select(Job.cancel_requested, Job.fence).where(Job.id == held.job_id)).one_or_none()
+    if row is not None and row.fence != held.fence:
+        raise LostLease
+    return row is None or row.cancel_requested
 
 
 def finish(
@@ -212,6 +212,7 @@ def finish(
         held,
         state=state,
         stage="done",
+        stage_since=None,
         lease_until=None,
         passages=passages,
         reason_code=code,
@@ -223,8 +224,33 @@ def finish(
 
 def release(session: Session, held: Claim) -> None:
     """Give a job back to the queue after a failure that may pass; raises LostLease."""
-    _change(session, held, state="queued", stage="queued", lease_until=None, updated_at=now_ms())
-    session.add(outbox_row(PROCESS_TASK, held.job_id))
+    _change(
+        session, held, state="queued", stage="queued", stage_since=None, lease_until=None, updated_at=now_ms()
+    )
+    session.add(_wake_up(session.get_one(Job, held.job_id)))
+
+
+def hand_back(session: Session, job_id: str, *, fence: int) -> bool:
+    """Queue a job again whose worker is about to stop; returns whether it was still that worker's.
+
+    `fence` is the claim's. The attempt does not count: nothing was wrong with the file.
+    """
+    job = session.get(Job, job_id, with_for_update=True)
+    if job is None or job.state != "running" or job.fence != fence:
+        return False
+    job.state, job.stage, job.stage_since, job.lease_until = "queued", "queued", None, None
+    job.attempt = max(job.attempt - 1, 0)
+    job.fence += 1
+    job.done, job.total, job.updated_at = 0, None, now_ms()
+    session.add(_wake_up(job))
+    return True
+
+
+def wake_again(session: Session, job_id: str) -> None:
+    """Ask once more for a job to be looked at, if it still waits."""
+    job = session.get(Job, job_id)
+    if job is not None and job.state == "queued":
+        session.add(_wake_up(job))
 
 
 def sweep(session: Session, *, orphaned: bool) -> list[Job]:
@@ -241,7 +267,7 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
     abandoned = []
     for job in session.scalars(stale):
         job.fence += 1
-        job.lease_until, job.updated_at = None, now
+        job.lease_until, job.updated_at, job.stage_since = None, now, None
         if job.attempt >= MAX_ATTEMPTS:
             job.state, job.stage = "quarantined", "done"
             job.reason_code = "crashed_repeatedly"
@@ -260,8 +286,12 @@ def sweep(session: Session, *, orphaned: bool) -> list[Job]:
         waiting = waiting.where((Job.updated_at < now - LEASE_MS) | Job.id.in_([job.id for job in abandoned]))
     for job in session.scalars(waiting):
         job.updated_at = now
-        session.add(outbox_row(PROCESS_TASK, job.id))
+        session.add(_wake_up(job))
     return abandoned
+
+
+def _wake_up(job: Job) -> Outbox:
+    return outbox_row(PROCESS_TASK, job.id, job.queue)
 
 
 def _lock(session: Session, job: Job) -> None:

@@ -2,30 +2,97 @@
 
 from __future__ import annotations
 
+import threading
+
 from celery import Celery
 
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import SYSTEM, Event, Resource
 from infra.audit.ledger import Ledger
 from infra.database import Database
+from infra.database.tables import Job
+from infra.queue import MAINTENANCE
 from ingest import jobs
 from ingest.pipeline import Pipeline
 
 SWEEP_TASK = "ingest.sweep"
 
 
-def register(app: Celery, pipeline: Pipeline) -> None:
-    """Define the tasks on `app`; both profiles run exactly these."""
+class Desk:
+    """What a process works on, and whether it still takes anything; one for all its tasks.
+
+    A wake-up says "look now", so a worker first looks for what a person waits for, whatever it was woken
+    for: the order then holds with every broker. A job under way is not interrupted.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+        self._at_work: dict[str, int] = {}  # job id -> the fence that its claim would have
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def look(self, job_id: str) -> None:
+        """Work on what is most urgent, then on `job_id`; when the process stops, leave it to the next one."""
+        done: set[str] = set()
+        while (urgent := self._most_urgent(besides=done)) is not None:
+            done.add(urgent)
+            self._work(urgent)
+        if job_id not in done:
+            self._work(job_id)
+
+    def close(self) -> int:
+        """Hand back what is being worked on, and take nothing any more; returns how many jobs.
+
+        The work at hand notices by itself, at its next step, that it does not count any longer.
+        """
+        with self._lock:
+            self._closed = True
+            at_work = dict(self._at_work)
+        with self._pipeline.database.write() as session:
+            return sum(jobs.hand_back(session, job_id, fence=fence) for job_id, fence in at_work.items())
+
+    def _most_urgent(self, *, besides: set[str]) -> str | None:
+        if self._closed:
+            return None
+        with self._pipeline.database.read() as session:
+            return jobs.most_urgent(session, besides=besides)
+
+    def _work(self, job_id: str) -> None:
+        if not self._take(job_id):
+            with self._pipeline.database.write() as session:
+                jobs.wake_again(session, job_id)
+            return
+        try:
+            self._pipeline.run(job_id)
+        finally:
+            with self._lock:
+                self._at_work.pop(job_id, None)
+
+    def _take(self, job_id: str) -> bool:
+        with self._pipeline.database.read() as session:
+            job = session.get(Job, job_id)
+        with self._lock:
+            if not self._closed and job is not None:
+                self._at_work[job_id] = job.fence + 1
+            return not self._closed
+
+
+def register(app: Celery, pipeline: Pipeline) -> Desk:
+    """Define the tasks on `app`; both profiles run exactly these. Close the desk before the process ends."""
+    desk = Desk(pipeline)
+    app.conf.task_routes = {SWEEP_TASK: {"queue": MAINTENANCE}}
 
     # Not shared: Celery would give them to every other application of this process as well, and keep the
     # first pipeline for all of them.
     @app.task(name=jobs.PROCESS_TASK, shared=False)
     def process(job_id: str) -> None:
-        pipeline.run(job_id)
+        desk.look(job_id)
 
     @app.task(name=SWEEP_TASK, shared=False)
     def sweep(_argument: str = "") -> None:
         sweep_once(pipeline.database, pipeline.ledger, orphaned=False)
+
+    return desk
 
 
 def sweep_once(database: Database, ledger: Ledger, *, orphaned: bool) -> None:

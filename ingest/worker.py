@@ -1,6 +1,7 @@
 """What works on jobs: the pipeline bound to Celery tasks, in this process or as a Celery worker.
 
-Server profile: `celery -A ingest.worker:app worker`.
+Server profile: `celery -A ingest.worker:app worker`. It serves all queues; `-Q interactive` keeps
+one for what people wait for.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from typing import Any
 
 from celery import Celery
 from celery.bootsteps import StartStopStep
+from sqlalchemy.exc import SQLAlchemyError
 
-from infra.logs import configure_logs
+from infra.errors import DatabaseBusy
+from infra.logs import configure_logs, get_logger
 from infra.offline import close_phone_lines
 from infra.queue import BrokerWaker, LocalWaker, OutboxRelay, Ticker, make_celery
 from infra.settings import Settings
@@ -20,9 +23,12 @@ from ingest.index import mend, reconcile
 from ingest.intake import settle_places
 from ingest.parse.limits import ParseLimits
 from ingest.pipeline import Pipeline
-from ingest.tasks import register, sweep_once
+from ingest.resumable import sweep_expired
+from ingest.sync.watching import Watch
+from ingest.tasks import Desk, register, sweep_once
 
 SWEEP_PERIOD_S = 30.0
+_log = get_logger()
 
 
 def pipeline_of(stores: Stores, settings: Settings) -> Pipeline:
@@ -45,10 +51,11 @@ class EmbeddedWorker:
     def __init__(self, stores: Stores, settings: Settings) -> None:
         self._stores = stores
         app = make_celery("memory://")
-        register(app, pipeline_of(stores, settings))
+        self._desk = register(app, pipeline_of(stores, settings))
         self._waker = LocalWaker(app)
         self.relay = OutboxRelay(stores.database, self._waker)
         self._sweeper = Ticker(self._sweep, period_s=SWEEP_PERIOD_S, name="sweep")
+        self._watch = Watch(stores, settings, self.relay.kick)
 
     def start(self) -> None:
         """Mend what a crash left, queue abandoned work again, and begin."""
@@ -60,9 +67,12 @@ class EmbeddedWorker:
         self._waker.start()
         self.relay.start()
         self._sweeper.start()
+        self._watch.start()
 
     def stop(self) -> None:
-        """Finish the task at hand; the rest waits in the job table for the next start."""
+        """Hand back the job at hand; it and the rest wait in the job table for the next start."""
+        _hand_back(self._desk)
+        self._watch.stop()
         self._sweeper.stop()
         self.relay.stop()
         self._waker.stop()
@@ -71,6 +81,7 @@ class EmbeddedWorker:
         sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
         self.relay.kick()
         mend(self._stores.database, self._stores.index, self._stores.files)
+        sweep_expired(self._stores.database, self._stores.files, self._stores.ledger)
 
 
 class Upkeep:
@@ -79,10 +90,12 @@ class Upkeep:
     Every worker does it, so that a job whose worker was killed is taken up while any other one lives.
     """
 
-    def __init__(self, stores: Stores, app: Celery) -> None:
+    def __init__(self, stores: Stores, settings: Settings, app: Celery, desk: Desk) -> None:
         self._stores = stores
+        self._desk = desk
         self._relay = OutboxRelay(stores.database, BrokerWaker(app))
         self._sweeper = Ticker(self._sweep, period_s=SWEEP_PERIOD_S, name="sweep")
+        self._watch = Watch(stores, settings, self._relay.kick)
 
     def start(self) -> None:
         """Look once, and go on looking."""
@@ -90,9 +103,12 @@ class Upkeep:
         _settle(self._stores)
         self._relay.start()
         self._sweeper.start()
+        self._watch.start()
 
     def stop(self) -> None:
-        """Stop after the turn at hand."""
+        """Hand the job at hand to the other workers, and stop after the turn at hand."""
+        _hand_back(self._desk)
+        self._watch.stop()
         self._sweeper.stop()
         self._relay.stop()
 
@@ -100,6 +116,15 @@ class Upkeep:
         sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
         self._relay.kick()
         mend(self._stores.database, self._stores.index, self._stores.files)
+        sweep_expired(self._stores.database, self._stores.files, self._stores.ledger)
+
+
+def _hand_back(desk: Desk) -> None:
+    try:
+        desk.close()
+    except (SQLAlchemyError, DatabaseBusy) as error:
+        # The process ends all the same; the lease runs out instead.
+        _log.warning("job.not_handed_back", error=type(error).__name__)
 
 
 def _settle(stores: Stores) -> None:
@@ -109,8 +134,8 @@ def _settle(stores: Stores) -> None:
 def celery_app(settings: Settings, stores: Stores) -> Celery:
     """Return the worker's application for the server profile."""
     app = make_celery(settings.broker_url or "memory://")
-    register(app, pipeline_of(stores, settings))
-    app.steps["worker"].add(_step_of(Upkeep(stores, app)))
+    desk = register(app, pipeline_of(stores, settings))
+    app.steps["worker"].add(_step_of(Upkeep(stores, settings, app, desk)))
     return app
 
 

@@ -17,12 +17,14 @@ from infra.access import Principal
 from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import SYSTEM, Event
 from infra.audit.sequencer import Sequencer
+from infra.audit.starts import record_start
 from infra.choices import ChoiceName, read_choice
 from infra.clock import new_id
 from infra.database import Database
 from infra.logs import get_logger
 from infra.offline import install_tripwire
 from infra.queue import BrokerWaker, OutboxRelay, make_celery
+from infra.setting_marks import setting_marks
 from infra.settings import Settings
 from infra.stores import Stores, open_stores
 from ingest.parse.limits import ParseLimits
@@ -48,9 +50,17 @@ from services.audit.retention_schedule import RetentionSchedule
 from services.chat import endpoints as chat_endpoints
 from services.collections import endpoints as collection_endpoints
 from services.conversations import endpoints as conversation_endpoints
-from services.documents import access_import_endpoints, job_endpoints, source_endpoints
+from services.documents import (
+    access_import_endpoints,
+    batch_endpoints,
+    job_endpoints,
+    resumable_endpoints,
+    source_endpoints,
+    sync_endpoints,
+)
 from services.documents import endpoints as file_endpoints
 from services.feedback import endpoints as feedback_endpoints
+from services.left_out import LeftOut
 from services.mcp import endpoints as mcp_endpoints
 from services.model import ModelServer
 from services.outposts import Outposts
@@ -89,7 +99,10 @@ def create_app(settings: Settings) -> FastAPI:
         access_import_endpoints,
         collection_endpoints,
         job_endpoints,
+        batch_endpoints,
+        resumable_endpoints,
         source_endpoints,
+        sync_endpoints,
         chat_endpoints,
         feedback_endpoints,
         conversation_endpoints,
@@ -147,9 +160,13 @@ async def _running(
     relay = worker.relay if worker else _broker_relay(stores, settings)
     await anyio.to_thread.run_sync(worker.start if worker else relay.start)
     app.state.parts = _parts(settings, stores, model, relay, directories)
+    app.state.pulse.after_each_beat(app.state.parts.answerer.write_missing_ends)
     # The first question should not wait for libraries to load.
     await anyio.to_thread.run_sync(warm_up, stores.embedder)
-    _record(stores, EventType.SERVER_START)
+    marks = setting_marks(settings, stores.master_key)
+    await anyio.to_thread.run_sync(record_start, stores.ledger, marks)
+    left_out = LeftOut(stores.ledger, app.state.strangers_refusals, app.state.looking_strangers)
+    left_out.start()
     install_tripwire(lambda kind, target: _tripped(stores, kind, target), allowed_hosts=settings.model_hosts)
     leak_tests = LeakTests(app, app.state.parts)
     app.state.leak_tests = leak_tests
@@ -168,6 +185,7 @@ async def _running(
         await model.close()
         await anyio.to_thread.run_sync(model.stop)
         await anyio.to_thread.run_sync(app.state.pulse.stop)
+        await anyio.to_thread.run_sync(left_out.stop)
         _record(stores, EventType.SERVER_STOP)
         sequencer.stop()
 

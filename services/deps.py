@@ -69,6 +69,7 @@ _NEEDED: Final = {
     "collections": (KeyScope.READ, KeyScope.WRITE),
     "jobs": (KeyScope.READ, KeyScope.WRITE),
     "sources": (KeyScope.READ, KeyScope.READ),
+    "sync": (KeyScope.READ, KeyScope.ADMIN),
     "audit": (KeyScope.AUDIT, KeyScope.AUDIT),
     "erasures": (KeyScope.AUDIT, KeyScope.ADMIN),
     "accounts": (KeyScope.READ, KeyScope.ADMIN),

@@ -16,9 +16,11 @@ from starlette.exceptions import HTTPException
 from infra.audit.group_commit import unavailable
 from infra.errors import (
     AuditUnavailable,
+    ChecksumMismatch,
     Conflict,
     DatabaseBusy,
     DirectoryUnavailable,
+    Expired,
     InvalidInput,
     ModelUnavailable,
     NotAuthenticated,
@@ -29,6 +31,8 @@ from infra.errors import (
     TooLarge,
     TooSlow,
     UnreadableFile,
+    UnsupportedVersion,
+    WrongContentType,
 )
 from infra.files import StorageFull
 from infra.logs import get_logger
@@ -45,8 +49,13 @@ _STATUS: dict[type[StrongroomError], int] = {
     NotFound: 404,
     TooSlow: 408,
     Conflict: 409,
+    Expired: 410,
+    UnsupportedVersion: 412,
     TooLarge: 413,
+    WrongContentType: 415,
     Throttled: 429,
+    # The number that the tus protocol has for it (https://tus.io/protocols/resumable-upload#checksum).
+    ChecksumMismatch: 460,
     AuditUnavailable: 503,
     ModelUnavailable: 503,
     IndexUnavailable: 503,

@@ -22,6 +22,9 @@ MAX_BODY_BYTES: Final = 1024 * 1024
 BODY_DEADLINE_S: Final = 30.0
 """How long a body of at most MAX_BODY_BYTES may take to arrive, in seconds."""
 UPLOAD_PATH: Final = "/v1/files"
+RESUMABLE_PATH: Final = "/v1/uploads"
+RESUMABLE_HEADERS: Final = ((b"tus-resumable", b"1.0.0"), (b"tus-version", b"1.0.0"))
+"""Stand on every answer there, refusals included (https://tus.io/protocols/resumable-upload)."""
 UPLOAD_IDLE_S: Final = 60.0
 """How long an upload may pause, in seconds; as a whole it may take as long as it needs."""
 # Escapes in JSON text (RFC 8259, section 7), each behind a whole number of escaped backslashes.
@@ -54,12 +57,15 @@ class RequestFrame:
         request_id, started = new_id(), time.monotonic()
         status: int | None = None
         scope.setdefault("state", {})["request_id"] = request_id
+        fixed = [(b"x-request-id", request_id.encode())]
+        if _is_resumable(scope):
+            fixed += RESUMABLE_HEADERS
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message["headers"], *fixed]
             await send(message)
 
         try:
@@ -86,9 +92,15 @@ class RequestFrame:
             )
 
     def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        if scope["path"] == UPLOAD_PATH:
+        is_part = _is_resumable(scope) and scope["method"] == "PATCH"
+        if scope["path"] == UPLOAD_PATH or is_part:
             return _never_idle(receive, self._upload_idle_s)
         return _whole(receive, self._body_deadline_s)
+
+
+def _is_resumable(scope: Scope) -> bool:
+    path: str = scope["path"]
+    return path == RESUMABLE_PATH or path.startswith(f"{RESUMABLE_PATH}/")
 
 
 def _check_address(scope: Scope) -> None:

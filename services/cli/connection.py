@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, Final
 
@@ -62,13 +62,24 @@ class Connection:
             found: dict[str, Any] = self._client.get(f"{self.url}/readyz").json()
             return found
 
-    def upload(self, file: IO[bytes], name: str, share: list[str]) -> dict[str, Any]:
-        """Upload one file, sharing it with the principals in `share`; returns the file object."""
+    def send(
+        self, method: str, path: str, headers: Mapping[str, str], content: bytes = b""
+    ) -> Mapping[str, str]:
+        """Send bytes with headers, and return the headers of the answer, in lower case."""
+        with _translated(self.url):
+            answer = self._client.request(method, self.url + path, headers=dict(headers), content=content)
+            if answer.status_code >= 400:
+                # An answer to HEAD has no body to say why.
+                raise Refused(answer.status_code, answer.json()["error"] if answer.content else {})
+            return answer.headers
+
+    def upload(self, file: IO[bytes], name: str, fields: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+        """Upload one file with form fields such as `share` and `batch`; returns the file object."""
         with _translated(self.url):
             answer = self._client.post(
                 f"{self.url}/v1/files",
                 files={"file": (name, file, "application/octet-stream")},
-                data={"purpose": "assistants", "share": share},
+                data={"purpose": "assistants", **{key: list(values) for key, values in fields.items()}},
             )
             return _checked(answer)
 

@@ -6,7 +6,7 @@ import io
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from infra.access import EVERYONE
 from infra.errors import InvalidInput, StrongroomError
 from services.cli.connection import Connection
+from services.cli.large_upload import LARGE_BYTES, upload_in_parts
 from services.cli.terminal import answers, messages, plain, print_json
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 AT_ONCE: Final = 3
 """Files under way at the same time; more would only wait in the server's queue."""
+MAX_BATCH_NAME: Final = 200
 _POLL_S: Final = 0.25
 _FINAL: Final = frozenset({"succeeded", "failed", "cancelled", "quarantined"})
 _WILDCARDS: Final = frozenset("*?[")
@@ -30,7 +32,10 @@ _WILDCARDS: Final = frozenset("*?[")
 
 @dataclass
 class FileResult:
-    """What became of one file: `ingested`, `unchanged`, `failed` or `skipped`; `seconds` is wall time."""
+    """What became of one file: `ingested`, `unchanged`, `duplicate`, `failed` or `skipped`.
+
+    A duplicate has the bytes of another file of theirs, which now goes by both names. `seconds` is wall time.
+    """
 
     path: str
     result: str
@@ -46,7 +51,7 @@ class FileResult:
     @property
     def is_done(self) -> bool:
         """Whether the file can be asked about now."""
-        return self.result in {"ingested", "unchanged"}
+        return self.result in {"ingested", "unchanged", "duplicate"}
 
 
 class Watcher(Protocol):
@@ -68,7 +73,8 @@ def ingest(connection: Connection, given: list[str], share: str | None, *, as_js
     """
     files = list(find_files(given))
     principals = [_principal(connection, share)] if share else []
-    run = _Run(connection, principals)
+    fields = {"share": principals, **(_in_batch(connection, given) if len(files) > 1 else {})}
+    run = _Run(connection, fields)
     with _progress(len(files)) as watcher:
         results = run.all(files, watcher)
     if as_json:
@@ -76,6 +82,12 @@ def ingest(connection: Connection, given: list[str], share: str | None, *, as_js
     else:
         _print_table(results)
     return all(result.is_done for result in results)
+
+
+def _in_batch(connection: Connection, given: list[str]) -> dict[str, list[str]]:
+    """Return the fields that put several files into one batch, behind what people upload one by one."""
+    name = plain(" ".join(given))[:MAX_BATCH_NAME].strip() or "strongroom ingest"
+    return {"batch": [connection.post("/v1/batches", {"name": name})["id"]], "queue": ["bulk"]}
 
 
 def find_files(given: Iterable[str]) -> Iterator[Path]:
@@ -115,15 +127,13 @@ def _inside(folder: Path) -> Iterator[Path]:
 class _Run:
     """One ingestion of several files through one connection."""
 
-    def __init__(self, connection: Connection, share: list[str]) -> None:
+    def __init__(self, connection: Connection, fields: Mapping[str, list[str]]) -> None:
         self._connection = connection
-        self._share = share
+        self._fields = fields
         self._stopping = threading.Event()
-        self._known_jobs: dict[str, str] = {}
 
     def all(self, files: list[Path], watcher: Watcher) -> list[FileResult]:
         """Upload and follow every file, at most AT_ONCE at a time; results are in the order of `files`."""
-        self._known_jobs = _finished_jobs(self._connection)
         twins = _later_namesakes(files)
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ingest")
         try:
@@ -155,12 +165,10 @@ class _Run:
             return _failed(path, "not_readable", f"The file cannot be read: {error.strerror}.")
 
     def _upload_and_follow(self, path: Path, watcher: Watcher) -> FileResult:
-        size = path.stat().st_size
-        with _Counted(io.FileIO(path), lambda sent: watcher.at(path, "uploading", sent, size)) as file:
-            stored = self._connection.upload(file, path.name, self._share)
+        stored = self._upload(path, watcher)
         job_id: str = stored["x_job"]["id"]
-        if self._known_jobs.get(stored["id"]) == job_id:
-            return _succeeded(path, "unchanged", stored, job_id)
+        # What was there already says so; if it could not be read then, it is tried again now.
+        result = {"unchanged": "unchanged", "duplicate": "duplicate"}.get(stored["x_upload"], "ingested")
         job = self._follow(path, job_id, watcher)
         if job["state"] != "succeeded":
             reason = job["reason"] or {
@@ -171,14 +179,25 @@ class _Run:
             failed = _failed(path, reason["code"], reason["message"], hint=reason["hint"])
             failed.file_id, failed.job_id = stored["id"], job_id
             return failed
-        return _succeeded(path, "ingested", self._connection.get(f"/v1/files/{stored['id']}"), job_id)
+        return _succeeded(path, result, self._connection.get(f"/v1/files/{stored['id']}"), job_id)
+
+    def _upload(self, path: Path, watcher: Watcher) -> dict[str, Any]:
+        size = path.stat().st_size
+
+        def sent(so_far: int) -> None:
+            watcher.at(path, "uploading", so_far, size)
+
+        if size >= LARGE_BYTES:
+            return upload_in_parts(self._connection, path, self._fields, sent)
+        with _Counted(io.FileIO(path), sent) as file:
+            return self._connection.upload(file, path.name, self._fields)
 
     def _follow(self, path: Path, job_id: str, watcher: Watcher) -> dict[str, Any]:
         while True:
             job = self._connection.get(f"/v1/jobs/{job_id}")
             if job["state"] in _FINAL:
                 return job
-            watcher.at(path, _STAGES.get(job["stage"], job["stage"]), job["done"], job["total"])
+            watcher.at(path, _doing(job), job["done"], job["total"])
             if self._stopping.wait(_POLL_S):
                 raise StrongroomError("Stopped; the server goes on reading this file.")
 
@@ -190,6 +209,24 @@ _STAGES: Final = {
     "embed": "embedding",
     "index": "indexing",
 }
+
+
+def _doing(job: dict[str, Any]) -> str:
+    """Say what a job is at, how fast, and how long that still takes, as far as it is known."""
+    words = [_STAGES.get(job["stage"], job["stage"])]
+    if job["rate"] is not None:
+        words.append(f"{job['rate']:g} {job['unit']}/s")
+    if job["remaining_s"] is not None:
+        words.append(f"{_duration(job['remaining_s'])} left")
+    return " · ".join(words)
+
+
+def _duration(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 class _Counted(io.BufferedReader):
@@ -204,16 +241,6 @@ class _Counted(io.BufferedReader):
         data = super().read(size)
         self._on_read(self.tell())
         return data
-
-
-def _finished_jobs(connection: Connection) -> dict[str, str]:
-    """Return file id -> job id of the files that are ready, to tell an unchanged file from a new version."""
-    files = connection.get("/v1/files")["data"]
-    return {
-        file["id"]: file["x_job"]["id"]
-        for file in files
-        if file["x_job"] and file["x_job"]["state"] == "succeeded"
-    }
 
 
 def _later_namesakes(files: list[Path]) -> set[Path]:
@@ -260,7 +287,7 @@ def _failed(
 
 
 def _totals(results: list[FileResult]) -> dict[str, int]:
-    kinds = ("ingested", "unchanged", "failed", "skipped")
+    kinds = ("ingested", "unchanged", "duplicate", "failed", "skipped")
     totals = {kind: sum(result.result == kind for result in results) for kind in kinds}
     return totals | {"passages": sum(result.passages or 0 for result in results)}
 
@@ -281,7 +308,7 @@ def _print_table(results: list[FileResult]) -> None:
     console = answers()
     console.print(table)
     totals = _totals(results)
-    counts = ", ".join(f"{totals[kind]} {kind}" for kind in list(totals)[:4] if totals[kind])
+    counts = ", ".join(f"{totals[kind]} {kind}" for kind in list(totals)[:5] if totals[kind])
     console.print(f"\n{counts or 'no files'}; {totals['passages']} passages", style="bold")
 
 

@@ -122,6 +122,38 @@ def ingest(
 
 
 @app.command()
+def sync(
+    name: Annotated[
+        str | None, typer.Argument(help="The source to look at now; default: list all.", show_default=False)
+    ] = None,
+    accept_deletions: Annotated[
+        bool, typer.Option("--accept-deletions", help="What the last look missed may go.")
+    ] = False,
+    url: Url = None,
+    api_key: Key = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List the watched folders and buckets, or have one looked at now.
+
+    Listing needs a curator's or administrator's key with the scope read; a look, an administrator's with the
+    scope admin. Exit code 1 when a source is halted.
+    """
+    from services.cli.connection import connect
+    from services.cli.sync import list_sources, sync
+
+    if accept_deletions and name is None:
+        raise InvalidInput("--accept-deletions is for one source: name it.")
+    with connect(_settings(data_dir=data_dir, url=url), api_key=api_key) as connection:
+        if name is None:
+            is_well = list_sources(connection, as_json=as_json)
+        else:
+            is_well = sync(connection, name, accept_deletions=accept_deletions, as_json=as_json)
+        if not is_well:
+            raise typer.Exit(1)
+
+
+@app.command()
 def ask(
     question: Annotated[str, typer.Argument(help="The question, in quotes.", show_default=False)],
     quotes: Annotated[bool, typer.Option("--quotes", help="Verbatim quotes only.")] = False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -26,6 +26,7 @@ from infra.errors import Conflict, InvalidInput, NotAuthenticated, TooLarge
 from infra.resemblance import similar_to
 from infra.sharing import Effect, Restriction
 from ingest import jobs
+from ingest.batches import asked_place
 from ingest.index import refresh_access, remove_document
 from ingest.intake import Arrival, Stored, Taken, What, enqueue, place_of
 from ingest.parse.detect import detect
@@ -130,35 +131,45 @@ async def upload(
     writer = await anyio.to_thread.run_sync(lambda: parts.files.open_writer(version_id, key, limit))
     try:
         received = await receive(content_type, stream, writer)
-        _refuse_at_the_door(received)
+        refuse_at_the_door(received)
         size, sha256 = await anyio.to_thread.run_sync(writer.commit)
     except BaseException:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(writer.abort)
         raise
-    return await anyio.to_thread.run_sync(_register, change, received, version_id, size, sha256, wrapped)
+    stored = Stored(version_id, sha256, size, wrapped)
+    return await anyio.to_thread.run_sync(register_stored, change, received, stored)
 
 
-def _refuse_at_the_door(received: Upload) -> None:
+def refuse_at_the_door(received: Upload) -> None:
     """Say at once what the first bytes already show; the rest is the parser's to find."""
     if not received.head or not received.head.startswith(_CONTAINERS):
         detect(io.BytesIO(received.head), received.filename)
 
 
-def _register(
-    change: Change, received: Upload, version_id: str, size: int, sha256: str, wrapped: bytes
+def register_stored(
+    change: Change,
+    received: Upload,
+    stored: Stored,
+    settle: Callable[[Session, str], None] = lambda session, document_id: None,
 ) -> tuple[str, What]:
-    parts, stored = change.parts, Stored(version_id, sha256, size, wrapped)
+    """Put stored bytes where they belong; returns the document's id, and what was new about it.
+
+    `settle` is called with that id in the same transaction. The stored file is removed where it is not
+    needed, and after a refusal.
+    """
+    parts = change.parts
     try:
         with parts.database.write() as session:
             change = _by_now(session, change)
             taken = _take_in(session, change, received, stored)
             document_id, lagging = taken.document.id, taken.document.indexed_epoch < taken.document.acl_epoch
+            settle(session, document_id)
     except BaseException:
-        parts.files.delete(version_id)
+        parts.files.delete(stored.version_id)
         raise
     if not taken.keeps_bytes:
-        parts.files.delete(version_id)
+        parts.files.delete(stored.version_id)
     if lagging:
         refresh_access(parts.database, parts.index, [document_id])
     parts.relay.kick()
@@ -168,6 +179,7 @@ def _register(
 def _take_in(session: Session, change: Change, received: Upload, stored: Stored) -> Taken:
     """Put an upload where it belongs, with its shares, its job and its records."""
     collection = _collection_for(session, change, received)
+    place = asked_place(session, change.principal_id, received.fields)
     arrival = Arrival(change.principal_id, received.filename, stored, collection)
     taken = place_of(session, change.scope, arrival)
     document = taken.document
@@ -179,7 +191,7 @@ def _take_in(session: Session, change: Change, received: Upload, stored: Stored)
         if sharing.share(session, document, principal):
             change.record_file(session, EventType.FILE_SHARED, document, principal=principal)
     if taken.keeps_bytes:
-        enqueue(session, document, stored, corr=change.corr)
+        enqueue(session, document, stored, corr=change.corr, queue=place.queue, batch_id=place.batch_id)
     else:
         _retry_if_failed(session, document.id)
     change.record_file(session, EventType.FILE_UPLOADED, document)

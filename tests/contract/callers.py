@@ -21,7 +21,9 @@ from infra import accounts, documents
 from infra.access import EVERY_SCOPE, EVERYONE, KeyScope, Role
 from infra.clock import new_id
 from infra.database import Database
+from infra.database.tables import Document
 from infra.keys import MasterKey
+from ingest import jobs
 from tests.made_documents import pdf_of
 from tests.preloaded import PreloadedServer
 from tests.serving import ask, finished_job, upload
@@ -29,6 +31,8 @@ from tests.serving import ask, finished_job, upload
 PASSWORD: Final = "a long password for everybody"
 LEAVE: Final = "Employees receive 25 days of annual leave in each calendar year."
 QUESTION: Final = "How many days of annual leave do employees receive?"
+SOURCES: Final = '[{"kind": "folder", "name": "shelf", "path": "/nowhere", "owner": "nobody@example.org"}]'
+"""A watched folder that is not there, of somebody who is not either."""
 SCIM: Final = "urn:ietf:params:scim:schemas:core:2.0"
 _ROLES: Final = {
     Caller.EMPLOYEE: {Role.EMPLOYEE},
@@ -49,11 +53,16 @@ def fresh(word: str) -> str:
 
 @dataclass(frozen=True)
 class Fitting:
-    """What belongs into a request, so that it can be done: values for its path, its query and its body."""
+    """What belongs into a request, so that it can be done: path, query, headers and body.
+
+    `content` is a body that is no JSON.
+    """
 
     path: dict[str, str] = field(default_factory=dict)
     query: dict[str, str] = field(default_factory=dict)
     body: Any = None
+    headers: dict[str, str] = field(default_factory=dict)
+    content: bytes | None = None
 
 
 class House:
@@ -157,7 +166,7 @@ class Actor:
             owner.client.put(operation.split()[1].format(**path)).raise_for_status()
         query = {name: make(owner) for name, make in _QUERIES.get(operation, {}).items()}
         body = _BODIES[operation](owner) if operation in _BODIES else None
-        return Fitting(path, query, body)
+        return Fitting(path, query, body, _HEADERS.get(operation, {}), _CONTENTS.get(operation))
 
     # --- what is theirs ---------------------------------------------------------------------------
 
@@ -170,6 +179,29 @@ class Actor:
     def uploaded(self) -> dict[str, Any]:
         """A file of theirs with content and a job."""
         return upload(self.client, f"{fresh('note')}.txt", LEAVE.encode())
+
+    @property
+    def quarantined_id(self) -> str:
+        """A job of theirs in quarantine, whose file never answered."""
+        document_id = self.new_file()["id"]
+        with self.house.database.write() as session:
+            session.get_one(Document, document_id).version_id = None
+            version_id = documents.latest_version(session, document_id).id
+            job = jobs.submit(session, document_id=document_id, version_id=version_id, corr=new_id())
+            job.state = job.stage = "quarantined"
+            return job.id
+
+    @property
+    def batch_id(self) -> str:
+        """A batch of theirs."""
+        return str(self._made("/v1/batches", {"name": fresh("Import")})["id"])
+
+    @property
+    def upload_id(self) -> str:
+        """A resumable upload of theirs, of which nothing has arrived."""
+        begun = self.client.post("/v1/uploads", headers=_HEADERS["POST /v1/uploads"])
+        assert begun.status_code == 201, begun.text
+        return str(begun.json()["id"])
 
     @cached_property
     def collection_id(self) -> str:
@@ -348,6 +380,8 @@ def _scim_patch(name: str) -> Callable[[Actor], dict[str, Any]]:
 _Make = Callable[[Actor], Any]
 _VALUES: Final[dict[str, _Make]] = {
     "file_id": lambda actor: actor.file["id"],
+    "batch_id": lambda actor: actor.batch_id,
+    "upload_id": lambda actor: actor.upload_id,
     "job_id": lambda actor: actor.uploaded["x_job"]["id"],
     "collection_id": lambda actor: actor.collection_id,
     "conversation_id": lambda actor: actor.conversation_id,
@@ -370,6 +404,7 @@ _OF_PREFIX: Final[dict[str, dict[str, _Make]]] = {
         "key_id": lambda actor: actor.service[1],
     },
     "choices": {"name": lambda _: "no_answer_text"},
+    "sources": {"name": lambda _: "shelf"},
     "audit": {"answer_id": lambda actor: actor.sealed_answer_id},
     "directories": {"name": lambda _: "nowhere"},
 }
@@ -379,6 +414,19 @@ _OF_SCIM: Final[dict[str, _Make]] = {
     "type_id": lambda _: "User",
     "schema_id": lambda _: f"{SCIM}:User",
 }
+_TUS: Final = {"Tus-Resumable": "1.0.0"}
+_HEADERS: Final[dict[str, dict[str, str]]] = {
+    # `note.txt`, in base64.
+    "POST /v1/uploads": {**_TUS, "Upload-Length": "7", "Upload-Metadata": "filename bm90ZS50eHQ="},
+    "HEAD /v1/uploads/{upload_id}": _TUS,
+    "PATCH /v1/uploads/{upload_id}": {
+        **_TUS,
+        "Upload-Offset": "0",
+        "Content-Type": "application/offset+octet-stream",
+    },
+    "DELETE /v1/uploads/{upload_id}": _TUS,
+}
+_CONTENTS: Final = {"PATCH /v1/uploads/{upload_id}": b"A note."}
 _QUERIES: Final[dict[str, dict[str, _Make]]] = {
     "GET /v1/audit/consistency": {"first": lambda actor: actor.checkpoint_size},
     "GET /v1/access/explain": {
@@ -392,6 +440,8 @@ def _value_maker(name: str, operation: str) -> _Make:
     """Return what makes a value of a path parameter, whose name means different things at some addresses."""
     if operation in ("GET /v1/files/{file_id}/content", "GET /v1/files/{file_id}/hidden"):
         return lambda actor: actor.uploaded["id"]
+    if operation == "POST /v1/jobs/{job_id}/discard":
+        return lambda actor: actor.quarantined_id
     first, second, *_ = operation.split()[1].strip("/").split("/")
     special = _OF_SCIM if first == "scim" else _OF_PREFIX.get(second, {})
     return special.get(name) or _VALUES[name]
@@ -421,6 +471,7 @@ _BODIES: Final[dict[str, _Make]] = {
     "POST /v1/audit/export": lambda _: {},
     "POST /v1/audit/content-permissions": lambda _: {"reason": "An incident is being looked into."},
     "POST /v1/access/import": lambda actor: {"rows": [{"path": actor.file["filename"], "allow": []}]},
+    "POST /v1/batches": lambda _: {"name": fresh("Import")},
     "POST /v1/vector_stores": lambda _: {"name": fresh("Collection")},
     "POST /v1/vector_stores/{collection_id}": lambda _: {"name": fresh("Collection")},
     "PATCH /v1/vector_stores/{collection_id}/label": lambda _: {"clearance": 0},

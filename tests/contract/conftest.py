@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from callers import House
+from callers import SOURCES, House
 
 from infra.stores import open_database
 from tests.preloaded import PreloadedServer
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def house(make_server: Callable[..., PreloadedServer]) -> Iterator[House]:
     """Start a server on which every caller of the matrix has what it needs."""
     # Strangers come through a proxy, so that one who is held up does not hold up the next.
-    server = make_server(trusted_proxies='["127.0.0.1"]')
+    server = make_server(trusted_proxies='["127.0.0.1"]', sources=SOURCES)
     server.start()
     database, master_key = open_database(server.settings())
     house = House(server, database, master_key)

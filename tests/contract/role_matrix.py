@@ -32,6 +32,7 @@ AUDITORS: Final = frozenset({Caller.AUDITOR})
 ADMINS: Final = frozenset({Caller.ADMIN, Caller.FULL_KEY})
 OVERSEERS: Final = ADMINS | AUDITORS
 ADMINS_READING: Final = ADMINS | {Caller.READ_KEY}
+STEWARDS: Final = ADMINS_READING | {Caller.CURATOR}
 SIGNED_IN_ADMINS: Final = frozenset({Caller.ADMIN})
 DIRECTORIES: Final = frozenset({Caller.SCIM_KEY})
 
@@ -78,6 +79,13 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         DELETE /v1/vector_stores/{collection_id}/files/{file_id}
         POST /v1/jobs/{job_id}/cancel
         POST /v1/jobs/{job_id}/retry
+        POST /v1/jobs/{job_id}/discard
+        POST /v1/batches
+        POST /v1/batches/{batch_id}/cancel
+        POST /v1/batches/{batch_id}/retry
+        POST /v1/uploads
+        PATCH /v1/uploads/{upload_id}
+        DELETE /v1/uploads/{upload_id}
         GET /v1/models
         POST /v1/chat/completions
         POST /v1/feedback
@@ -112,6 +120,8 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         GET /v1/jobs
         GET /v1/jobs/{job_id}
         GET /v1/jobs/{job_id}/events
+        GET /v1/batches/{batch_id}
+        HEAD /v1/uploads/{upload_id}
         GET /v1/sources/{citation_id}
         GET /v1/sources/{citation_id}/page.png
         POST /v1/search
@@ -162,6 +172,7 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         POST /v1/access/leak-test
         GET /v1/choices/{name}
         PUT /v1/choices/{name}
+        POST /v1/sources/{name}/sync
         """,
     ),
     (
@@ -169,6 +180,12 @@ _OPERATIONS: Final[tuple[tuple[frozenset[Caller], str], ...]] = (
         """
         GET /v1/users
         GET /v1/service-accounts
+        """,
+    ),
+    (
+        STEWARDS,
+        """
+        GET /v1/sources
         """,
     ),
     (
@@ -215,6 +232,7 @@ _PAGES_AND_THE_REST: Final = """
     GET /join
     GET /openapi.json
     HEAD /openapi.json
+    OPTIONS /v1/uploads
     GET /scim/v2/{path}
     POST /scim/v2/{path}
     PUT /scim/v2/{path}
@@ -228,7 +246,7 @@ def _lines(text: str) -> list[str]:
 
 
 HIDDEN: Final = frozenset(_lines(_PAGES_AND_THE_REST))
-"""What the OpenAPI document leaves out: pages, the document itself, and SCIM's answer to other addresses."""
+"""What the OpenAPI document leaves out: pages, itself, what tus is asked first, SCIM's answer elsewhere."""
 
 
 def _matrix() -> dict[str, frozenset[Caller]]:

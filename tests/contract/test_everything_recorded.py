@@ -18,7 +18,7 @@ from urllib.parse import urlencode
 
 import httpx2
 import pytest
-from callers import Actor, House
+from callers import SOURCES, Actor, House
 from celery import Celery
 from fastapi import APIRouter, FastAPI
 from role_matrix import MATRIX, PUBLIC, Caller
@@ -181,7 +181,12 @@ def house(
     """Start a server that knows the provider, and on which every caller has what it needs."""
     described = provider.described(ca_file=authority.ca_file).model_dump(mode="json")
     described["client_secret"] = provider.client_secret
-    server = make_server(oidc=json.dumps([described]), public_url=HOME, trusted_proxies='["127.0.0.1"]')
+    server = make_server(
+        oidc=json.dumps([described]),
+        sources=SOURCES,
+        public_url=HOME,
+        trusted_proxies='["127.0.0.1"]',
+    )
     server.start()
     database, master_key = open_database(server.settings())
     house = House(server, database, master_key)
@@ -209,12 +214,14 @@ def call(house: House, actor: Actor, operation: str, authority: Authority) -> ht
         return sign_in_at_directory(house, actor, operation, authority)
     fitting = actor.fitting(operation)
     path = fitting.path
-    if template.startswith("/v1/jobs/{job_id}/") and method == "POST":
+    if template in {"/v1/jobs/{job_id}/cancel", "/v1/jobs/{job_id}/retry"}:
         # Rows that nobody works on: a real job may have ended by itself.
         path = {"job_id": new_job(house, actor, "queued" if template.endswith("cancel") else "failed")}
     files = {"files": {"file": ("note.txt", b"A note.")}} if operation == "POST /v1/files" else {}
     body = {} if fitting.body is None else {"json": fitting.body}
-    headers = {**actor.headers, "accept": "application/json, text/event-stream"}
+    if fitting.content is not None:
+        body = {"content": fitting.content}
+    headers = {**actor.headers, "accept": "application/json, text/event-stream", **fitting.headers}
     with httpx2.Client(base_url=house.server.url, timeout=120) as client:
         return client.request(
             method, template.format(**path), params=fitting.query, headers=headers, **body, **files

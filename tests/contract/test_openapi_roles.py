@@ -71,6 +71,8 @@ REACHED_IN_VAIN: Final = {
 """What a request that fits is answered where there is nothing to do."""
 ONCE: Final = frozenset({"POST /v1/access/leak-test", "DELETE /v1/session"})
 """Take nothing from a request, and cannot well be done again: one works for a while, one ends the session."""
+# The parts of a resumable upload are bytes like any others.
+schemathesis.serializer.alias("application/offset+octet-stream", "application/octet-stream")
 FILE: Final = {"file": ("note.txt", b"Employees receive 25 days of annual leave.", "text/plain")}
 
 
@@ -163,8 +165,10 @@ def fitting_case(described: BaseSchema, operation: str, fitting: Fitting) -> Req
     """Return a request of `operation` with values that fit."""
     method, path = operation.split()
     body = {} if fitting.body is None else {"body": fitting.body, "media_type": "application/json"}
+    if fitting.content is not None:
+        body = {"body": fitting.content, "media_type": fitting.headers["Content-Type"]}
     return operation_of(described, method, path).Case(
-        path_parameters=fitting.path, query=fitting.query, **body
+        path_parameters=fitting.path, query=fitting.query, headers=fitting.headers, **body
     )
 
 
@@ -176,6 +180,8 @@ def operation_of(described: BaseSchema, method: str, path: str) -> Operation:
 def check_refused(operation: str, caller: Caller, answer: Response) -> None:
     """Check that somebody did not get in, and that they were told so in the shape that clients know."""
     assert answer.status_code == (401 if caller is Caller.NOBODY else 403), (caller, answer.text)
+    if operation.startswith("HEAD "):
+        return
     body = answer.json()
     if "/scim/" in operation:
         assert body["status"] == str(answer.status_code)

@@ -59,6 +59,8 @@ def test_an_auditor_exports_a_bundle_that_verifies(world: World, tmp_path: Path)
     assert answer.headers["content-disposition"] == f'attachment; filename="{folder.name}.tar"'
     report = verify_bundle(folder, key=verifier_key(world))
     assert (report.verdict, report.first, report.end) == (Verdict.SOUND, 0, report.size)
+    (tmp_path / "sent.tar").write_bytes(answer.content)
+    assert verify_bundle(tmp_path / "sent.tar", key=verifier_key(world)) == report
 
 
 def test_an_export_is_on_the_record_before_it_leaves(world: World) -> None:

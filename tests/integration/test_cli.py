@@ -87,6 +87,7 @@ def test_a_folder_is_ingested_once(data_dir, tmp_path):
     assert document_of(first)["totals"] | {"passages": 0} == {
         "ingested": 4,
         "unchanged": 0,
+        "duplicate": 0,
         "failed": 0,
         "skipped": 0,
         "passages": 0,

@@ -6,7 +6,7 @@ import base64
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from sqlalchemy import func, select
@@ -17,11 +17,12 @@ from infra.audit.event_types import EventType, Stage
 from infra.audit.leaf import SYSTEM, Event
 from infra.audit.ledger import Ledger
 from infra.audit.merkle import verify_consistency
+from infra.audit.origin import INSTALLATION, SHARED, log_origin, name_log
 from infra.audit.sequencer import Sequencer
 from infra.audit.verify import Verdict
 from infra.database import Database
 from infra.database.migrate import upgrade
-from infra.database.tables import AuditInbox, AuditLeaf
+from infra.database.tables import AuditInbox, AuditLeaf, AuditMark
 from infra.keys import MasterKey
 from tests.postgres import new_database, started_postgres
 
@@ -66,6 +67,20 @@ def replicas(url: str) -> Iterator[list[Ledger]]:
 
 def an_event(corr: str = "request") -> Event:
     return Event(EventType.FILE_PARSED, Stage.SINGLE, corr, SYSTEM, outcome="ok")
+
+
+def test_first_starts_at_once_agree_on_the_logs_name(url: str) -> None:
+    """Several replicas may begin on one new database; only one of them draws the installation's id."""
+    with ExitStack() as opened:
+        databases = [opened.enter_context(closing(Database(url))) for _ in range(6)]
+        for database in databases:
+            with database.read() as session:
+                assert session.get(AuditMark, INSTALLATION) is None
+        with ThreadPoolExecutor(len(databases)) as starting:
+            list(starting.map(name_log, databases))
+        names = {log_origin(database) for database in databases}
+    assert len(names) == 1
+    assert names != {SHARED}
 
 
 def logged_ids(ledger: Ledger) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import socket
 import subprocess
@@ -15,17 +14,13 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from infra.audit.checkpoint import Signer
 from infra.audit.witness.cosignature import verify_cosignature
 from infra.audit.witness.cosigned import cosigned_head
 from infra.audit.witness.witness import WitnessFolder
 from infra.database import Database
-from infra.keys import MasterKey
-from infra.stores import LEDGER_ORIGIN
+from infra.stores import open_database, open_ledger
 from tests.directory_servers import Authority
 from tests.serving import ROOT, Server
-
-SECRET = bytes(range(32))
 
 
 @contextmanager
@@ -65,12 +60,18 @@ def wait_until_ready_says(server: Server, **expected: str) -> None:
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    """A data folder with a master key that is known, and so the record's key."""
-    keys = tmp_path / "data" / "keys"
-    keys.mkdir(parents=True, mode=0o700)
-    (keys / "master.key").write_bytes(base64.b64encode(SECRET) + b"\n")
-    (keys / "master.key").chmod(0o600)
+    """A data folder."""
+    (tmp_path / "data").mkdir(mode=0o700)
     return tmp_path / "data"
+
+
+def record_key(server: Server) -> str:
+    """Return the key of a server's record before its first start: its name is made with the database."""
+    database, master_key = open_database(server.settings())
+    ledger = open_ledger(server.settings(), database, master_key)
+    ledger.close()
+    database.close()
+    return ledger.verifier_key
 
 
 def test_a_server_is_cosigned_and_forwarded_and_does_not_depend_on_it(
@@ -82,7 +83,6 @@ def test_a_server_is_cosigned_and_forwarded_and_does_not_depend_on_it(
     witness_port, siem_port = free_port(), free_port()
     folder = WitnessFolder.create(tmp_path / "witness", "witness.example/w1")
     key = folder.cosigner().key
-    log_key = Signer(LEDGER_ORIGIN, MasterKey(SECRET).derive("ledger signing key")).verifier_key
     received = tmp_path / "received.log"
     server = make_server(
         data_dir,
@@ -90,10 +90,11 @@ def test_a_server_is_cosigned_and_forwarded_and_does_not_depend_on_it(
         syslog_url=f"syslog+tls://127.0.0.1:{siem_port}",
         syslog_ca_file=str(authority.ca_file),
     )
+    log_key = record_key(server)
     listen = f"127.0.0.1:{witness_port}"
     witness = ("services.cli", "witness", "serve", "--dir", str(folder.path), "--listen", listen)
     siem = ("tests.syslog_receiver", str(received), str(siem_port), str(certificate.certificate))
-    with running(*witness, "--log", str(log_key)), running(*siem, str(certificate.key)):
+    with running(*witness, "--log", log_key), running(*siem, str(certificate.key)):
         server.start()
         wait_until_ready_says(server, witnesses="reached", forwarding="reached")
         wait_until_received(received, " server.start ")

@@ -436,12 +436,12 @@ def test_relays_that_look_at_once_send_a_wake_up_once(site: Site) -> None:
     sending, go_on = threading.Event(), threading.Event()
 
     class Slow:
-        def wake(self, task: str, argument: str) -> None:
+        def wake(self, task: str, argument: str, queue: str = "interactive") -> None:
             sending.set()
             assert go_on.wait(20)
 
     class Refusing:
-        def wake(self, task: str, argument: str) -> None:
+        def wake(self, task: str, argument: str, queue: str = "interactive") -> None:
             pytest.fail("the wake-up was sent a second time")
 
     with ThreadPoolExecutor(1) as pool:
@@ -462,11 +462,11 @@ def test_a_wake_up_that_was_not_sent_stays(site: Site) -> None:
     sent: list[str] = []
 
     class Down:
-        def wake(self, task: str, argument: str) -> None:
+        def wake(self, task: str, argument: str, queue: str = "interactive") -> None:
             raise ConnectionError
 
     class Up:
-        def wake(self, task: str, argument: str) -> None:
+        def wake(self, task: str, argument: str, queue: str = "interactive") -> None:
             sent.append(argument)
 
     with pytest.raises(ConnectionError):

@@ -45,6 +45,7 @@ class Outbox(Base):
     id: Mapped[int] = mapped_column(BigInt, primary_key=True, autoincrement=True)
     task: Mapped[str] = mapped_column(String(64))
     argument: Mapped[str] = mapped_column(String(200))
+    queue: Mapped[str] = mapped_column(String(16), default="interactive")
     created_at: Mapped[int] = mapped_column(BigInt)
 
 

@@ -28,6 +28,7 @@ class Ask:
     query: Mapping[str, str] = field(default_factory=dict)
     file: tuple[str, bytes] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def says(self, mark: str) -> bool:
         """Say whether the request itself holds `mark`, so that an answer with it tells nothing."""
@@ -66,7 +67,11 @@ async def _sent(client: httpx2.AsyncClient, player: Player, ask: Ask) -> Told:
         ask.path,
         params=dict(ask.query),
         json=ask.body,
-        headers={"authorization": f"Bearer {player.key}", "accept": "application/json, text/event-stream"},
+        headers={
+            "authorization": f"Bearer {player.key}",
+            "accept": "application/json, text/event-stream",
+            **ask.headers,
+        },
         **form,
     )
     lines = [f"{name}: {value}" for name, value in answer.headers.items() if name not in _VARYING]

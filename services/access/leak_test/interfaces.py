@@ -7,6 +7,7 @@ fails it, so that no new interface escapes the leak test.
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -54,6 +55,13 @@ def _chat(canary: Canary, **extra: Any) -> Ask:
 def _mcp(tool: str, arguments: Mapping[str, str]) -> Ask:
     call = {"name": tool, "arguments": dict(arguments)}
     return Ask("POST", "/mcp", {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+
+
+def _resumable(canary: Canary) -> Ask:
+    described = {"filename": "leak-test.md", "collection": canary.own_collection}
+    metadata = ",".join(f"{key} {b64encode(value.encode()).decode()}" for key, value in described.items())
+    headers = {"Tus-Resumable": "1.0.0", "Upload-Length": "9", "Upload-Metadata": metadata}
+    return Ask("POST", "/v1/uploads", headers=headers)
 
 
 def _at(path: str, method: str = "GET") -> Callable[[Canary], Ask]:
@@ -105,6 +113,7 @@ _FILE: Final = "/v1/files/{file_id}"
 _FILES: Final = (
     _by_id("file", f"GET {_FILE}", _FILE, needs="file_id"),
     _by_id("file content", f"GET {_FILE}/content", f"{_FILE}/content", needs="file_id"),
+    _by_id("hidden texts", f"GET {_FILE}/hidden", f"{_FILE}/hidden", needs="file_id", control="owner"),
     _by_id("file access", f"GET {_FILE}/access", f"{_FILE}/access", needs="file_id", control="owner"),
     Interface(
         "access import",
@@ -128,6 +137,36 @@ _FILES: Final = (
         "/v1/jobs/{job_id}/retry",
         needs="job_id",
         control="owner",
+    ),
+    _by_id(
+        "job discard",
+        "POST /v1/jobs/{job_id}/discard",
+        "/v1/jobs/{job_id}/discard",
+        needs="job_id",
+        control="owner",
+    ),
+    Interface(
+        "jobs of a batch",
+        "GET /v1/jobs",
+        lambda c: Ask("GET", "/v1/jobs", query={"batch": c.file_id}),
+        by_id=True,
+        control=None,
+    ),
+    # A canary has no batch; an id of something else must not open one.
+    _by_id("batch", "GET /v1/batches/{batch_id}", "/v1/batches/{job_id}", needs="job_id", control=None),
+    _by_id(
+        "batch cancel",
+        "POST /v1/batches/{batch_id}/cancel",
+        "/v1/batches/{job_id}/cancel",
+        needs="job_id",
+        control=None,
+    ),
+    _by_id(
+        "batch retry",
+        "POST /v1/batches/{batch_id}/retry",
+        "/v1/batches/{job_id}/retry",
+        needs="job_id",
+        control=None,
     ),
     _by_id("source", "GET /v1/sources/{citation_id}", "/v1/sources/{citation_id}", needs="citation_id"),
     _by_id(
@@ -181,6 +220,14 @@ _COLLECTIONS: Final = (
             file=("leak-test.md", b"# Leak test\n\nNothing.\n"),
             fields={"collection": c.own_collection},
         ),
+        by_id=True,
+        control=None,
+        needs="own_collection",
+    ),
+    Interface(
+        "resumable upload into a vector store",
+        "POST /v1/uploads",
+        _resumable,
         by_id=True,
         control=None,
         needs="own_collection",
@@ -287,5 +334,5 @@ _EXPLAINED: Final = Interface(
 INTERFACES: Final = (*_LISTS, *_QUESTIONS, *_FILES, *_COLLECTIONS, *_CONVERSATIONS, _EXPLAINED)
 """Every interface, in the order in which they are asked."""
 
-PLANTING: Final = frozenset({"POST /v1/conversations"})
-"""Operations that take nothing of anybody else's and are used to plant."""
+PLANTING: Final = frozenset({"POST /v1/conversations", "POST /v1/batches"})
+"""Operations that take nothing of anybody else's: used to plant, or to name what somebody brings."""

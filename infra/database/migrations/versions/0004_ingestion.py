@@ -57,6 +57,10 @@ def _jobs() -> None:
         jobs.create_index("ix_jobs_batch_id", ["batch_id"])
     with op.batch_alter_table("jobs") as jobs:
         jobs.alter_column("queue", server_default=None)
+    with op.batch_alter_table("outbox") as outbox:
+        outbox.add_column(sa.Column("queue", sa.String(16), nullable=False, server_default="interactive"))
+    with op.batch_alter_table("outbox") as outbox:
+        outbox.alter_column("queue", server_default=None)
 
 
 def _versions() -> None:
