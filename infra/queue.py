@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Final, Protocol
@@ -108,33 +109,54 @@ class BrokerWaker:
         self._app.send_task(task, args=[argument], queue=queue)
 
 
-class LocalWaker:
-    """Runs registered tasks one after the other on a thread of this process, the most urgent first."""
+_Item = tuple[int, int, tuple[str, str] | None]
+"""Rank of its queue, order of arrival, task and argument; None is the end, before everything else."""
 
-    def __init__(self, app: Celery) -> None:
+
+class LocalWaker:
+    """Runs registered tasks on threads of this process, the most urgent first.
+
+    `threads` of them take whatever is most urgent, so that one task's work on the processor goes on while
+    another one waits for it. With `keeps_one_free`, one more takes only what a person waits for: it never
+    waits behind an import. Such a task may be run twice, and the second run must find nothing to do.
+    """
+
+    def __init__(self, app: Celery, *, threads: int = 1, keeps_one_free: bool = False) -> None:
         self._app = app
-        # (rank of its queue, order of arrival, task and argument); the end comes before everything.
-        self._waiting: queue.PriorityQueue[tuple[int, int, tuple[str, str] | None]] = queue.PriorityQueue()
+        self._waiting: queue.PriorityQueue[_Item] = queue.PriorityQueue()
+        self._urgent: queue.PriorityQueue[_Item] | None = queue.PriorityQueue() if keeps_one_free else None
         self._arrivals = count()
-        self._thread = threading.Thread(target=self._run, name="tasks", daemon=True)
+        lines = [self._waiting] * threads + ([self._urgent] if self._urgent is not None else [])
+        self._threads = [
+            (line, threading.Thread(target=self._run, args=(line,), name="tasks", daemon=True))
+            for line in lines
+        ]
 
     def start(self) -> None:
         """Begin to run tasks."""
-        self._thread.start()
+        for _, thread in self._threads:
+            thread.start()
 
     def stop(self, timeout_s: float = 30.0) -> None:
-        """Finish the task at hand and stop; what still waits stays in the job table."""
-        with self._waiting.mutex:
-            self._waiting.queue.clear()
-        self._waiting.put((-1, next(self._arrivals), None))
-        self._thread.join(timeout_s)
+        """Finish the tasks at hand and stop; what still waits stays in the job table."""
+        for line, _ in self._threads:
+            with line.mutex:
+                line.queue.clear()
+        for line, _ in self._threads:
+            line.put((-1, next(self._arrivals), None))
+        deadline = time.monotonic() + timeout_s
+        for _, thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def wake(self, task: str, argument: str, queue: str = INTERACTIVE) -> None:
         """Queue a task behind those of its queue, and of more urgent ones, that wait."""
-        self._waiting.put((QUEUES.index(queue), next(self._arrivals), (task, argument)))
+        item = (QUEUES.index(queue), next(self._arrivals), (task, argument))
+        self._waiting.put(item)
+        if queue == INTERACTIVE and self._urgent is not None:
+            self._urgent.put(item)
 
-    def _run(self) -> None:
-        while (item := self._waiting.get()[2]) is not None:
+    def _run(self, line: queue.PriorityQueue[_Item]) -> None:
+        while (item := line.get()[2]) is not None:
             task, argument = item
             # `apply` runs the very task that a Celery worker would run; its failure is its own to record.
             result = self._app.tasks[task].apply(args=(argument,))

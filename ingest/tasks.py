@@ -72,8 +72,9 @@ class Desk:
         with self._pipeline.database.read() as session:
             job = session.get(Job, job_id)
         with self._lock:
+            # What another thread of this process has just taken stays its own to hand back.
             if not self._closed and job is not None:
-                self._at_work[job_id] = job.fence + 1
+                self._at_work.setdefault(job_id, job.fence + 1)
             return not self._closed
 
 

@@ -7,7 +7,7 @@ one for what people wait for.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from celery.bootsteps import StartStopStep
@@ -28,6 +28,8 @@ from ingest.sync.watching import Watch
 from ingest.tasks import Desk, register, sweep_once
 
 SWEEP_PERIOD_S = 30.0
+AT_ONCE: Final = 2
+"""Files that one process reads at a time: one is parsed while the other is embedded."""
 _log = get_logger()
 
 
@@ -46,13 +48,13 @@ def pipeline_of(stores: Stores, settings: Settings) -> Pipeline:
 
 
 class EmbeddedWorker:
-    """The tasks on one thread of this process, with the relay and the sweep beside them."""
+    """The tasks on threads of this process, with the relay and the sweep beside them."""
 
     def __init__(self, stores: Stores, settings: Settings) -> None:
         self._stores = stores
         app = make_celery("memory://")
         self._desk = register(app, pipeline_of(stores, settings))
-        self._waker = LocalWaker(app)
+        self._waker = LocalWaker(app, threads=AT_ONCE, keeps_one_free=True)
         self.relay = OutboxRelay(stores.database, self._waker)
         self._sweeper = Ticker(self._sweep, period_s=SWEEP_PERIOD_S, name="sweep")
         self._watch = Watch(stores, settings, self.relay.kick)

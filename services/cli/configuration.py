@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from infra.errors import ConfigurationError
@@ -56,11 +56,20 @@ def _rows(settings: Settings) -> Iterator[dict[str, Any]]:
         shown = _masked(value)
         yield {
             "name": PREFIX + name.upper(),
-            "value": shown if isinstance(shown, bool | int | float | list) else _text(shown),
+            "value": _as_json(shown),
             "shown": "–" if shown is None else _text(shown),
             "default": value == field.get_default(call_default_factory=True),
             "description": field.description,
         }
+
+
+def _as_json(value: Any) -> Any:
+    """Return a value as JSON knows it; models and secrets within lists as they describe themselves."""
+    if isinstance(value, list):
+        return [_as_json(item) for item in value]
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    return value if isinstance(value, bool | int | float) else _text(value)
 
 
 def _text(value: Any) -> str | None:

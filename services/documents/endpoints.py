@@ -38,6 +38,8 @@ _UPLOAD_BODY = {
                         "purpose": {"type": "string", "default": "assistants"},
                         "share": {"type": "array", "items": {"type": "string"}},
                         "collection": {"type": "string"},
+                        "batch": {"type": "string"},
+                        "queue": {"type": "string", "enum": ["interactive", "bulk"]},
                     },
                 }
             }

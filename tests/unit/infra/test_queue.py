@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from infra.database import Database
 from infra.database.tables import Base, Outbox
-from infra.queue import LocalWaker, OutboxRelay, Ticker, make_celery, outbox_row
+from infra.queue import BULK, INTERACTIVE, LocalWaker, OutboxRelay, Ticker, make_celery, outbox_row
 
 
 @pytest.fixture
@@ -220,3 +220,30 @@ def test_a_ticker_goes_on_after_a_bad_turn() -> None:
     after = len(turns)
     time.sleep(0.1)
     assert len(turns) == after
+
+
+def test_what_a_person_waits_for_does_not_wait_for_an_import() -> None:
+    """While every other thread is at an import, the one that is kept free takes an upload at once."""
+    app = make_celery("memory://")
+    started, release, urgent = threading.Semaphore(0), threading.Event(), threading.Event()
+
+    @app.task(name="work", shared=False)
+    def work(argument: str) -> None:
+        if argument == "upload":
+            urgent.set()
+            return
+        started.release()
+        assert release.wait(20)
+
+    waker = LocalWaker(app, threads=2, keeps_one_free=True)
+    waker.start()
+    try:
+        for number in range(4):
+            waker.wake("work", f"import {number}", BULK)
+        assert all(started.acquire(timeout=20) for _ in range(2))
+        assert not started.acquire(timeout=0.2)
+        waker.wake("work", "upload", INTERACTIVE)
+        assert urgent.wait(20)
+    finally:
+        release.set()
+        waker.stop()

@@ -128,7 +128,7 @@ def test_a_closed_desk_takes_nothing_and_forgets_nothing(
 
 def test_the_embedded_worker_stops_soon(stores: Stores, submitted: Callable[..., str]) -> None:
     """A long job does not hold up the end of the program; a cancelled one ends within five seconds."""
-    cancelled, left = submitted(content=LONG), submitted(jobs.BULK, LONG)
+    cancelled, left = submitted(content=LONG), submitted(jobs.BULK, 8 * LONG)
     worker = EmbeddedWorker(replace(stores), Settings())
     worker.start()
     wait_until(lambda: job_of(stores, cancelled).done > 0 and job_of(stores, cancelled).stage == "embed")
