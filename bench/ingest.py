@@ -27,8 +27,8 @@ from infra.embeddings import Embedder
 from infra.keys import new_key
 from infra.vectors import EdgeIndex, Point, point_id
 from ingest.chunk import Chunk, chunks_of
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from ingest.pipeline import BATCH
 from tests.serving import Server, finished_job, upload
 

@@ -45,9 +45,9 @@ from ingest.index import refresh_access
 from ingest.intake import settle_places
 from ingest.jobs import Cancelled, Claim, LostLease
 from ingest.parse.blocks import ParsedDocument
+from ingest.parse.confined.sandbox import ParsingCancelled
 from ingest.parse.limits import ParseLimits
 from ingest.parse.reading import read_document
-from ingest.parse.sandbox import ParsingCancelled
 from ingest.signature import signature_of
 
 # Part of every point id: passages made by another chunker never overwrite these.

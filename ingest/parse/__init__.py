@@ -13,34 +13,34 @@ from ingest.parse.limits import ParseLimits
 
 # Names, not modules: a format's libraries are imported when a file of that format arrives.
 _PARSERS: Final = {
-    detect.PDF: "ingest.parse.pdf",
-    detect.DOCX: "ingest.parse.docx",
-    detect.PPTX: "ingest.parse.pptx",
-    detect.XLSX: "ingest.parse.xlsx",
-    detect.HTML: "ingest.parse.html",
-    detect.MARKDOWN: "ingest.parse.markdown",
-    detect.CSV: "ingest.parse.tabular",
-    detect.TEXT: "ingest.parse.text",
-    detect.ODT: "ingest.parse.odf_text",
-    detect.ODP: "ingest.parse.odf_slides",
-    detect.ODS: "ingest.parse.odf_sheets",
-    detect.RTF: "ingest.parse.rtf",
-    detect.XLS: "ingest.parse.xls",
-    detect.EPUB: "ingest.parse.epub",
-    detect.EML: "ingest.parse.mail",
-    detect.MSG: "ingest.parse.outlook",
-    detect.MBOX: "ingest.parse.mbox",
-    detect.JSON: "ingest.parse.json_text",
-    detect.JSONL: "ingest.parse.json_text",
-    detect.XML: "ingest.parse.xml_text",
-    detect.YAML: "ingest.parse.yaml_text",
-    detect.CODE: "ingest.parse.code",
-    detect.PNG: "ingest.parse.image",
-    detect.JPEG: "ingest.parse.image",
-    detect.TIFF: "ingest.parse.image",
-    detect.WEBP: "ingest.parse.image",
-    detect.ZIP: "ingest.parse.packed",
-    detect.TAR: "ingest.parse.packed",
+    detect.PDF: "ingest.parse.pages.pdf",
+    detect.DOCX: "ingest.parse.office.docx",
+    detect.PPTX: "ingest.parse.office.pptx",
+    detect.XLSX: "ingest.parse.office.xlsx",
+    detect.HTML: "ingest.parse.texts.html",
+    detect.MARKDOWN: "ingest.parse.texts.markdown",
+    detect.CSV: "ingest.parse.texts.tabular",
+    detect.TEXT: "ingest.parse.texts.text",
+    detect.ODT: "ingest.parse.office.odf_text",
+    detect.ODP: "ingest.parse.office.odf_slides",
+    detect.ODS: "ingest.parse.office.odf_sheets",
+    detect.RTF: "ingest.parse.office.rtf",
+    detect.XLS: "ingest.parse.office.xls",
+    detect.EPUB: "ingest.parse.texts.epub",
+    detect.EML: "ingest.parse.containers.mail",
+    detect.MSG: "ingest.parse.containers.outlook",
+    detect.MBOX: "ingest.parse.containers.mbox",
+    detect.JSON: "ingest.parse.texts.json_text",
+    detect.JSONL: "ingest.parse.texts.json_text",
+    detect.XML: "ingest.parse.texts.xml_text",
+    detect.YAML: "ingest.parse.texts.yaml_text",
+    detect.CODE: "ingest.parse.texts.code",
+    detect.PNG: "ingest.parse.pages.image",
+    detect.JPEG: "ingest.parse.pages.image",
+    detect.TIFF: "ingest.parse.pages.image",
+    detect.WEBP: "ingest.parse.pages.image",
+    detect.ZIP: "ingest.parse.containers.packed",
+    detect.TAR: "ingest.parse.containers.packed",
 }
 
 
@@ -59,7 +59,7 @@ def parse(
     """Read `file` as `media_type`; `on_progress` gets pages, slides or sheets done, and their number.
 
     Raises UnreadableFile with the reason. Runs hostile input through native libraries: call it in the child
-    that `ingest.parse.sandbox` starts, not in a server.
+    that `ingest.parse.confined.sandbox` starts, not in a server.
     """
     load_parser(media_type)
     file.seek(0)

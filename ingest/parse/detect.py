@@ -7,10 +7,10 @@ from typing import BinaryIO
 
 from infra.errors import UnreadableFile
 from ingest.parse import kinds
-from ingest.parse.detect_compressed import compressed_kind, is_tar
-from ingest.parse.detect_ole import OLE_MAGIC, ole_kind
-from ingest.parse.detect_text import text_kind
-from ingest.parse.detect_zip import zip_kind
+from ingest.parse.detection.detect_compressed import compressed_kind, is_tar
+from ingest.parse.detection.detect_ole import OLE_MAGIC, ole_kind
+from ingest.parse.detection.detect_text import text_kind
+from ingest.parse.detection.detect_zip import zip_kind
 from ingest.parse.kinds import (
     CODE,
     CSV,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ingest.parse.blocks import ParsedDocument
+from ingest.parse.confined.sandbox import NeedsConversion, parse_in_child
+from ingest.parse.conversion.office_converter import CONVERTED, convert
 from ingest.parse.limits import ParseLimits
-from ingest.parse.office_converter import CONVERTED, convert
-from ingest.parse.sandbox import NeedsConversion, parse_in_child
 
 
 def read_document(
@@ -20,9 +20,9 @@ def read_document(
 ) -> ParsedDocument:
     """Read a document; `plaintext` gives its bytes in pieces, anew each time that it is called.
 
-    Everything else is as in `ingest.parse.sandbox.parse_in_child`, but for old Word and PowerPoint files:
-    they are converted first, each step under the limits of its own. What stands in the result about pages
-    and places is of the converted file. Raises UnreadableFile, also `needs_converter`, or ParsingCancelled.
+    Everything else is as in `parse_in_child`, but for old Word and PowerPoint files: they are converted
+    first, each step under the limits of its own. What stands in the result about pages and places is of the
+    converted file. Raises UnreadableFile, also `needs_converter`, or ParsingCancelled.
     """
     try:
         return parse_in_child(plaintext(), name, limits, on_progress, cancelled)

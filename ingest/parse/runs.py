@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ingest.parse.blocks import Block, BlockKind, Hidden, Place, one_line
-from ingest.parse.text import pieces_of
+from ingest.parse.texts.text import pieces_of
 
 # Nobody reads type of one point; the smallest print that is meant to be read has three or four.
 TINY_POINTS = 1.0

@@ -231,7 +231,7 @@ def _index(settings: Settings, *, is_running: bool) -> Check:
 
 
 def _sandbox() -> Check:
-    from ingest.parse.sandbox import sandbox_guarantees, sandbox_is_wrapped
+    from ingest.parse.confined.sandbox import sandbox_guarantees, sandbox_is_wrapped
 
     granted, is_wrapped = sandbox_guarantees(), sandbox_is_wrapped()
     refused = [

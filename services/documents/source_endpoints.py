@@ -13,8 +13,8 @@ from infra.audit.event_types import EventType
 from infra.database.tables import DocumentVersion
 from infra.documents import Passage, open_passages, version_key
 from infra.errors import NotFound, Throttled
+from ingest.parse.confined.sandbox import render_page_in_child
 from ingest.parse.detect import JPEG, PDF, PNG, TIFF, WEBP
-from ingest.parse.sandbox import render_page_in_child
 from services.deps import CurrentPerson, PartsDep, Person, RequestId, Scope
 from services.documents.places import place_label
 from services.documents.service import record_opened

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from infra.errors import UnreadableFile
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_malformed import ATTACKS, Malformed, good_files, malformed_files
 
 SEED = 20261122

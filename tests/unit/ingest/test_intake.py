@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from infra import documents, places
 from infra.access import Principal, Role, scope_of
 from infra.clock import new_id
-from infra.database.tables import Document, DocumentGrant, DocumentVersion
+from infra.database.tables import Document, DocumentGrant, DocumentVersion, Job
 from infra.resemblance import similar_to
 from infra.settings import Settings
 from infra.stores import Stores
-from ingest import jobs
 from ingest.intake import Arrival, Stored, Taken, enqueue, place_of, settle_places
 from ingest.pipeline import Pipeline
 from ingest.signature import signature_of
@@ -54,8 +54,9 @@ def work(stores: Stores) -> Callable[[], None]:
 
     def run() -> None:
         with stores.database.read() as session:
-            waiting = [job.id for job, _ in jobs.list_jobs(session, scope_of(ADA), active_only=True)]
-        for job_id in reversed(waiting):
+            queued = select(Job.id).where(Job.state == "queued").order_by(Job.created_at, Job.id)
+            waiting = session.scalars(queued).all()
+        for job_id in waiting:
             pipeline.run(job_id)
 
     return run

@@ -14,12 +14,12 @@ import pytest
 from made_files import read
 
 from infra.errors import UnreadableFile
-from ingest.parse import office_converter
+from ingest.parse.confined.sandbox import ParsingCancelled, parse_in_child
+from ingest.parse.conversion import office_converter
+from ingest.parse.conversion.office_converter import convert, find_converter
 from ingest.parse.detect import DOC, PPT
 from ingest.parse.limits import ParseLimits
-from ingest.parse.office_converter import convert, find_converter
 from ingest.parse.reading import read_document
-from ingest.parse.sandbox import ParsingCancelled, parse_in_child
 from tests.made_office_files import leave_docx, plan_pptx
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -141,7 +141,8 @@ def test_what_a_killed_server_left_is_wiped(monkeypatch: pytest.MonkeyPatch) -> 
 CONFINED = """
 import json, os, socket, subprocess, sys
 from pathlib import Path
-from ingest.parse import confinement, office_confinement
+from ingest.parse.confined import confinement
+from ingest.parse.conversion import office_confinement
 from ingest.parse.limits import ParseLimits
 scratch = Path(sys.argv[1])
 no_network, own = office_confinement.enter_namespaces()

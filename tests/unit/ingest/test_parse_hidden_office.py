@@ -18,8 +18,8 @@ from pptx.dml.color import RGBColor as SlideColor
 from pptx.util import Inches, Pt
 
 from ingest.parse.blocks import ParsedDocument
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_office_files import leave_docx, plan_pptx, prices_xlsx, white_xlsx
 
 WHITE = RGBColor(255, 255, 255)

@@ -8,8 +8,8 @@ import pytest
 from made_files import drawn_pdf, lines_at, read, refusal
 
 from ingest.parse.blocks import Block, ParsedDocument
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_archives import zip_of
 from tests.made_compound import compound_of, message_of, msg_of
 from tests.made_mail import mail_of, mailbox_of

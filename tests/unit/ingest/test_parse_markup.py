@@ -6,7 +6,7 @@ import pytest
 from made_files import read, refusal
 
 from ingest.parse.limits import ParseLimits
-from ingest.parse.text import MAX_BLOCK_CHARS
+from ingest.parse.texts.text import MAX_BLOCK_CHARS
 
 
 def test_html_reads_what_is_shown_and_marks_what_is_not() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 from made_files import read, refusal
 
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_office_files import leave_odt, plan_odp, prices_ods
 
 MAKERS: dict[str, Callable[[], bytes]] = {"a.odt": leave_odt, "a.ods": prices_ods, "a.odp": plan_odp}

@@ -8,9 +8,9 @@ import time
 import pytest
 from made_files import drawn_pdf, lines_at, read, refusal
 
-from ingest.parse import members, packed
+from ingest.parse.confined.sandbox import parse_in_child
+from ingest.parse.containers import members, packed
 from ingest.parse.limits import MIB, ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_archives import epub_of, nested_zip, overlapping_zip, tar_of, tar_with, zip_of, zip_of_pairs
 from tests.made_documents import docx_of
 

@@ -11,7 +11,7 @@ from PIL import Image
 from reportlab.lib.pdfencrypt import StandardEncryption
 
 from ingest.parse.limits import ParseLimits
-from ingest.parse.pdf_file import render_page
+from ingest.parse.pages.pdf_file import render_page
 
 LIMITS = ParseLimits()
 

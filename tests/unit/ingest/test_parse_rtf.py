@@ -7,8 +7,8 @@ import time
 import pytest
 from made_files import read, refusal
 
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_office_files import leave_rtf
 
 

@@ -18,9 +18,14 @@ from made_files import drawn_pdf, lines_at, read
 from PIL import Image
 
 from infra.errors import UnreadableFile
-from ingest.parse import bubblewrap
+from ingest.parse.confined import bubblewrap
+from ingest.parse.confined.sandbox import (
+    ParsingCancelled,
+    parse_in_child,
+    render_page_in_child,
+    sandbox_guarantees,
+)
 from ingest.parse.limits import MIB, ParseLimits
-from ingest.parse.sandbox import ParsingCancelled, parse_in_child, render_page_in_child, sandbox_guarantees
 
 PDF = drawn_pdf(lines_at(72, 100, "Page one"), lines_at(72, 100, "Page two"))
 
@@ -49,7 +54,9 @@ def open_descriptors() -> int:
 
 def children_now() -> set[int]:
     """Return the process ids of this process's parsing children; other suites keep children of their own."""
-    return {child.pid for child in psutil.Process().children() if "ingest.parse.child" in child.cmdline()}
+    return {
+        child.pid for child in psutil.Process().children() if "ingest.parse.confined.child" in child.cmdline()
+    }
 
 
 @pytest.mark.parametrize("wrapped", [True, False], ids=["bubblewrap", "kernel"])
@@ -241,7 +248,7 @@ def test_only_a_pdf_or_an_image_has_page_images() -> None:
 CONFINED = """
 import json, os, socket, sys, threading
 from pathlib import Path
-from ingest.parse import confinement
+from ingest.parse.confined import confinement
 from ingest.parse.limits import ParseLimits
 confinement.forbid_new_privileges()
 seen = {"sockets": confinement.forbid_system_calls(), "files": confinement.close_filesystem([])}

@@ -13,13 +13,13 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from infra.errors import UnreadableFile
-from ingest.parse import image, pdf
 from ingest.parse.blocks import ParsedDocument
+from ingest.parse.confined.one_shot import child_environment
+from ingest.parse.confined.sandbox import parse_in_child, render_page_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.one_shot import child_environment
-from ingest.parse.recognition import recognised
-from ingest.parse.sandbox import parse_in_child, render_page_in_child
-from ingest.parse.scanned import NeedsRecognition
+from ingest.parse.pages import image, pdf
+from ingest.parse.pages.recognition import recognised
+from ingest.parse.pages.scanned import NeedsRecognition
 from tests.made_scans import image_file, page_picture, paragraph, scanned_pdf
 
 LEAVE = page_picture(

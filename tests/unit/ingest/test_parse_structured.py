@@ -11,10 +11,10 @@ import pytest
 import yaml
 from made_files import read, refusal
 
-from ingest.parse import code as code_module
 from ingest.parse.blocks import Block
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
+from ingest.parse.texts import code as code_module
 from tests.made_archives import epub_of, zip_of
 
 ORDER = {

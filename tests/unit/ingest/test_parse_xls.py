@@ -8,8 +8,8 @@ import pytest
 from made_files import read, refusal
 
 from infra.errors import UnreadableFile
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 from tests.made_office_files import prices_xls
 
 

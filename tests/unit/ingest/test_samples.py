@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ingest.chunk import chunks_of
+from ingest.parse.confined.sandbox import parse_in_child
 from ingest.parse.limits import ParseLimits
-from ingest.parse.sandbox import parse_in_child
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 

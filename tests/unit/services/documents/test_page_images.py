@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from infra.documents import Passage
-from ingest.parse.scanned import PAGED
+from ingest.parse.pages.scanned import PAGED
 from services.documents.source_endpoints import PAGE_NAMES, _has_page_image
 
 

@@ -1,0 +1,1 @@
+"""The one-shot child that parses, and the walls around it."""

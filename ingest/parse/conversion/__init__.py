@@ -1,0 +1,1 @@
+"""Old Office files become new ones in a program of their own."""

@@ -1,0 +1,1 @@
+"""Files that are text: plain, marked up, tables, structured data, code and e-books."""
