@@ -120,6 +120,10 @@ class UnreadableFile(StrongroomError):
         self.code = code
 
 
+class ReaderKilled(UnreadableFile):
+    """The process that read a file was killed from outside, by its hunger or by no fault of the file."""
+
+
 class AuditUnavailable(StrongroomError):
     """The ledger did not take the record in time, so nothing may happen."""
 

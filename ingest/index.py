@@ -101,7 +101,7 @@ def mend(database: Database, index: VectorIndex, files: FileStore) -> None:
 
 def reconcile(database: Database, index: VectorIndex) -> None:
     """Make index and database agree, before any worker runs: drop strays, queue what is missing."""
-    _drop_stray_points(database, index)
+    drop_stray_points(database, index)
     for version_id in missing_points(database, index):
         with database.write() as session:
             version = session.get_one(DocumentVersion, version_id)
@@ -120,13 +120,15 @@ def missing_points(database: Database, index: VectorIndex) -> list[str]:
     return [version_id for version_id, wanted in counts if index.count(version_id=version_id) != wanted]
 
 
-def _drop_stray_points(database: Database, index: VectorIndex) -> None:
+def drop_stray_points(database: Database, index: VectorIndex) -> None:
+    # The index first: what a worker stores from now on is not looked at, so that it is no stray either.
+    indexed = index.version_ids()
     with database.read() as session:
         in_use = set(session.scalars(select(Document.version_id).where(Document.version_id.is_not(None))))
         unfinished = set(
             session.scalars(select(DocumentVersion.id).where(DocumentVersion.state == "pending"))
         )
-    stray: Iterable[str] = index.version_ids() - in_use - unfinished
+    stray: Iterable[str] = indexed - in_use - unfinished
     for version_id in stray:
         index.delete_version(version_id)
         _log.info("index.stray_points_removed", version=version_id)

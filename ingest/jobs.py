@@ -145,7 +145,10 @@ def retry(session: Session, job: Job) -> Job:
 
 def most_urgent(session: Session, *, besides: Collection[str] = ()) -> str | None:
     """Return the job that a person has waited for longest and that nobody works on yet, if there is one."""
-    waiting = select(Job.id).where(Job.state == "queued", Job.queue == INTERACTIVE, Job.id.not_in(besides))
+    free = Job.lease_until.is_(None) | (Job.lease_until < now_ms())
+    waiting = select(Job.id).where(
+        Job.state == "queued", Job.queue == INTERACTIVE, free, Job.id.not_in(besides)
+    )
     return session.scalar(waiting.order_by(Job.created_at, Job.id).limit(1))
 
 
@@ -155,7 +158,7 @@ def claim(session: Session, job_id: str) -> Claim | None:
     now = now_ms()
     if job is None or job.version_id is None or job.state not in {"queued", "running"}:
         return None
-    if job.state == "running" and (job.lease_until or 0) > now:
+    if (job.lease_until or 0) > now:
         return None
     job.state, job.stage = "running", "parse"
     job.attempt += 1
@@ -228,6 +231,24 @@ def release(session: Session, held: Claim) -> None:
         session, held, state="queued", stage="queued", stage_since=None, lease_until=None, updated_at=now_ms()
     )
     session.add(_wake_up(session.get_one(Job, held.job_id)))
+
+
+def postpone(session: Session, held: Claim) -> None:
+    """Queue a job again for after a lease's time, without counting the attempt; raises LostLease.
+
+    Until then `lease_until` keeps everybody off it, and the sweep wakes a worker for it.
+    """
+    now = now_ms()
+    _change(
+        session,
+        held,
+        state="queued",
+        stage="queued",
+        stage_since=None,
+        attempt=max(held.attempt - 1, 0),
+        lease_until=now + LEASE_MS // 2,
+        updated_at=now,
+    )
 
 
 def hand_back(session: Session, job_id: str, *, fence: int) -> bool:

@@ -33,12 +33,12 @@ from infra.documents import (
     version_key,
 )
 from infra.embeddings import Embedder
-from infra.errors import StrongroomError, UnreadableFile
+from infra.errors import ReaderKilled, StrongroomError, UnreadableFile
 from infra.files import FileStore
 from infra.keys import MasterKey, SealBroken
 from infra.logs import get_logger
 from infra.resemblance import keep_signature
-from infra.vectors import Point, VectorIndex, point_id
+from infra.vectors import IndexUnavailable, Point, VectorIndex, point_id
 from ingest import jobs
 from ingest.chunk import Chunk, chunks_of
 from ingest.index import refresh_access
@@ -96,6 +96,14 @@ class Pipeline:
             self._end(held, "cancelled", outcome="superseded", reason=reason)
         except (Cancelled, ParsingCancelled):
             self._end(held, "cancelled", outcome="cancelled")
+        except ReaderKilled as error:
+            if held.attempt < jobs.MAX_ATTEMPTS:
+                self._try_again_later(held)
+            else:
+                self._end(held, "failed", outcome=error.code, reason=(error.code, error.message, error.hint))
+        except IndexUnavailable as error:
+            _log.warning("ingest.waits_for_index", job=held.job_id, error=type(error).__name__)
+            self._wait(held)
         except UnreadableFile as error:
             self._end(held, "failed", outcome=error.code, reason=(error.code, error.message, error.hint))
         except _MAY_PASS as error:
@@ -275,6 +283,14 @@ class Pipeline:
                 jobs.release(session, held)
         except LostLease:
             self._forget_unless_current(held)
+
+    def _wait(self, held: Claim) -> None:
+        """Leave the job for when the house is in order again; nothing was wrong with the file."""
+        try:
+            with self.database.write() as session:
+                jobs.postpone(session, held)
+        except LostLease:
+            pass
 
     def _forget_unless_current(self, held: Claim) -> None:
         """Remove this version's points unless it answers, or another worker is at it."""

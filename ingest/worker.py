@@ -19,7 +19,8 @@ from infra.offline import close_phone_lines
 from infra.queue import BrokerWaker, LocalWaker, OutboxRelay, Ticker, make_celery
 from infra.settings import Settings
 from infra.stores import Stores, open_stores
-from ingest.index import mend, reconcile
+from infra.vectors import IndexUnavailable
+from ingest.index import drop_stray_points, mend, reconcile
 from ingest.intake import settle_places
 from ingest.parse.limits import ParseLimits
 from ingest.pipeline import Pipeline
@@ -28,6 +29,8 @@ from ingest.sync.watching import Watch
 from ingest.tasks import Desk, register, sweep_once
 
 SWEEP_PERIOD_S = 30.0
+ABANDONED_S = 3600.0
+"""Without a write for so long, a file under way belongs to a server that is gone."""
 AT_ONCE: Final = 2
 """Files that one process reads at a time: one is parsed while the other is embedded."""
 _log = get_logger()
@@ -101,7 +104,10 @@ class Upkeep:
 
     def start(self) -> None:
         """Look once, and go on looking."""
+        # Other servers may be writing files of theirs at this moment.
+        self._stores.files.sweep_partial(older_than_s=ABANDONED_S)
         sweep_once(self._stores.database, self._stores.ledger, orphaned=False)
+        _drop_strays(self._stores)
         _settle(self._stores)
         self._relay.start()
         self._sweeper.start()
@@ -127,6 +133,14 @@ def _hand_back(desk: Desk) -> None:
     except (SQLAlchemyError, DatabaseBusy) as error:
         # The process ends all the same; the lease runs out instead.
         _log.warning("job.not_handed_back", error=type(error).__name__)
+
+
+def _drop_strays(stores: Stores) -> None:
+    try:
+        drop_stray_points(stores.database, stores.index)
+    except IndexUnavailable:
+        # Jobs wait for the index as well; strays are in nobody's way, and the next start finds them.
+        _log.warning("index.strays_not_looked_for")
 
 
 def _settle(stores: Stores) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import structlog
 
-from infra.errors import UnreadableFile
+from infra.errors import ReaderKilled, UnreadableFile
 from ingest.parse.confined import bubblewrap
 from ingest.parse.limits import ParseLimits
 
@@ -161,8 +161,11 @@ def _check_end(status: int) -> None:
     log.warning("parser_died", status=status)
     if status == -signal.SIGXCPU:
         raise took_too_long()
-    # The kernel kills for memory, and native code aborts when it is refused more of it.
-    if -status in (signal.SIGKILL, signal.SIGABRT, signal.SIGTRAP, signal.SIGILL):
+    if status == -signal.SIGKILL:
+        # The kernel does so when the machine is short of memory, which need not be this document's fault.
+        raise _too_complex(ReaderKilled)
+    # Native code aborts when it is refused memory.
+    if -status in (signal.SIGABRT, signal.SIGTRAP, signal.SIGILL):
         raise _too_complex()
     raise damaged()
 
@@ -176,8 +179,8 @@ def took_too_long() -> UnreadableFile:
     )
 
 
-def _too_complex() -> UnreadableFile:
-    return UnreadableFile(
+def _too_complex(kind: type[UnreadableFile] = UnreadableFile) -> UnreadableFile:
+    return kind(
         "too_complex",
         "This document needs more memory than is allowed.",
         hint="Split it into smaller files, or ask an administrator to raise the limit.",

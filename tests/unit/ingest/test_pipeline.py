@@ -12,10 +12,13 @@ from infra import documents
 from infra.access import Principal, Role, scope_of
 from infra.clock import new_id, now_ms
 from infra.database.tables import Chunk, Document, DocumentVersion, Job
+from infra.errors import ReaderKilled
 from infra.settings import Settings
 from infra.stores import Stores
+from infra.vectors import IndexUnavailable
 from ingest import jobs
 from ingest.index import mend, missing_points, reconcile, remove_document
+from ingest.parse.reading import read_document
 from ingest.pipeline import Pipeline
 from ingest.worker import pipeline_of
 from tests.made_documents import markdown_of
@@ -290,3 +293,61 @@ def test_reconciling_drops_strays_and_queues_what_is_missing(
         session.get_one(DocumentVersion, version_id).state = "failed"
     reconcile(stores.database, stores.index)
     assert stores.index.count() == 0
+
+
+def test_a_reader_that_is_killed_is_not_the_files_fault(
+    stores: Stores, submitted: Callable[..., str], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel kills when memory is short: the job is tried again, and a good file ends well."""
+    job_id, reads = submitted(), []
+
+    def read(*arguments: Any, **more: Any) -> Any:
+        reads.append(arguments)
+        if len(reads) < jobs.MAX_ATTEMPTS:
+            raise ReaderKilled("too_complex", "This document needs more memory than is allowed.")
+        return read_document(*arguments, **more)
+
+    monkeypatch.setattr("ingest.pipeline.read_document", read)
+    states = []
+    for _ in range(jobs.MAX_ATTEMPTS):
+        pipeline.run(job_id)
+        states.append(job_of(stores, job_id).state)
+    assert states == ["queued", "queued", "succeeded"]
+
+
+def test_a_reader_that_is_killed_each_time_ends_with_the_reason(
+    stores: Stores, submitted: Callable[..., str], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that always takes too much memory is given up, and says why."""
+    job_id = submitted()
+
+    def read(*_: Any, **__: Any) -> Any:
+        raise ReaderKilled("too_complex", "This document needs more memory than is allowed.")
+
+    monkeypatch.setattr("ingest.pipeline.read_document", read)
+    for _ in range(jobs.MAX_ATTEMPTS):
+        pipeline.run(job_id)
+    ended = job_of(stores, job_id)
+    assert (ended.state, ended.reason_code) == ("failed", "too_complex")
+
+
+def test_a_job_waits_for_an_index_that_is_away(
+    stores: Stores, submitted: Callable[..., str], pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is wrong with the file: no attempt is counted, and it goes on when the index is back."""
+    job_id = submitted()
+
+    def away(*_: Any) -> None:
+        raise IndexUnavailable("The vector index did not answer as expected.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stores.index, "upsert", away)
+        for _ in range(jobs.MAX_ATTEMPTS + 1):
+            pipeline.run(job_id)
+    waiting = job_of(stores, job_id)
+    assert (waiting.state, waiting.attempt) == ("queued", 0)
+    assert (waiting.lease_until or 0) > now_ms()
+    with stores.database.write() as session:
+        session.get_one(Job, job_id).lease_until = now_ms() - 1
+    pipeline.run(job_id)
+    assert job_of(stores, job_id).state == "succeeded"
