@@ -53,6 +53,8 @@ from ingest.signature import signature_of
 # Part of every point id: passages made by another chunker never overwrite these.
 CHUNKER: Final = "structure-2"
 BATCH: Final = 32
+UNREAD_KEPT: Final = 500
+"""How many members of a file are listed that could not be read."""
 HIDDEN_KEPT: Final = 1000
 HIDDEN_CHARS: Final = 2000
 """How many hidden texts of a version are kept, and how much of each: enough for a curator to judge by."""
@@ -239,6 +241,7 @@ class Pipeline:
             version.title, version.media_type = (parsed.title or None), parsed.media_type
             hidden = _hidden_texts(parsed)
             version.hidden_texts = len(hidden)
+            version.unread = [[name, code] for name, code in parsed.unread[:UNREAD_KEPT]]
             keep_hidden(session, version.id, key, hidden[:HIDDEN_KEPT])
             keep_signature(session, version, signature)
             document.version_id = version.id

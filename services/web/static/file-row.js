@@ -3,6 +3,8 @@
 
 import { labelWords, sharedWords } from "./access-words.js";
 import { el } from "./elements.js";
+import { detailsAddress } from "./file-details.js";
+import { arrivalWords, hiddenWords, REPLACED, unreadWords } from "./ingestion-words.js";
 import { day, jobStage, plural, size } from "./words.js";
 
 const BROKEN = new Set(["failed", "quarantined"]);
@@ -14,10 +16,13 @@ export class FileRow {
 
   #actions;
   #aim;
+  #sent;
+  #replaces = false;
   #parts = {
     title: el("h3", { class: "row-title", dir: "auto" }),
     facts: el("p", { class: "row-facts" }),
     buttons: el("div", { class: "row-actions" }),
+    news: el("p", { class: "soft", hidden: true }),
     words: el("p", { hidden: true }),
     bar: el("progress", { max: 100, hidden: true }),
     problem: el("p", { class: "problem", hidden: true }),
@@ -25,18 +30,20 @@ export class FileRow {
   #shown = "";
 
   /**
-   * `actions`: download(row, event), share(row), move(row), remove(row), cancel(row), retry(row), dismiss(row), and
-   * governs(collectionId), which says whether the person owns that collection. `aim` is the id of the collection
-   * that a file which is still being sent goes into.
+   * `actions`: download(row, event), details(row, event), hidden(row), share(row), move(row), remove(row),
+   * cancel(row), retry(row), dismiss(row), governs(collectionId), which says whether the person owns that
+   * collection, and uncovers(file), which says whether they may see its hidden texts. `aim` is the id of the
+   * collection that a file which is still being sent goes into.
    */
   constructor(name, actions, aim = null) {
     this.name = name;
     this.#actions = actions;
     this.#aim = aim;
-    const { title, facts, buttons, words, bar, problem } = this.#parts;
+    this.#sent = name;
+    const { title, facts, buttons, news, words, bar, problem } = this.#parts;
     title.textContent = name;
     bar.setAttribute("aria-label", `Progress of ${name}`);
-    this.element = el("li", { class: "row" }, title, buttons, facts, el("div", { class: "row-state" }, words, bar, problem));
+    this.element = el("li", { class: "row" }, title, buttons, facts, el("div", { class: "row-state" }, news, words, bar, problem));
   }
 
   /** What the filter looks at. */
@@ -55,6 +62,11 @@ export class FileRow {
     this.#buttons(["cancel"]);
   }
 
+  /** Show that the connection broke, and that the upload goes on when it is back. */
+  broken() {
+    this.#parts.words.textContent = "The connection broke · trying again";
+  }
+
   /** Show that the upload waits for others. */
   waiting() {
     this.#progress("Waiting to be sent", 0, 1);
@@ -68,11 +80,20 @@ export class FileRow {
     else if (file.status === "error") this.failed({ message: file.status_details || "This document could not be read." });
   }
 
+  /** Say what came of its upload, as `x_upload` tells it; returns the sentence, null when there is none. */
+  arrived(file) {
+    const words = arrivalWords(file.x_upload, this.#sent, file);
+    this.#replaces = file.x_upload === "version";
+    this.#parts.news.hidden = words === null;
+    this.#parts.news.textContent = words ?? "";
+    return words;
+  }
+
   /** Show what the server knows about the file, and leave what its job is doing as it stands. */
   describe(file) {
     this.file = file;
     this.name = file.filename;
-    this.#parts.title.textContent = file.filename;
+    this.#name();
     this.#facts();
   }
 
@@ -96,6 +117,7 @@ export class FileRow {
   }
 
   #ready() {
+    if (this.job?.state === "succeeded" && this.#replaces) this.#parts.news.textContent = REPLACED;
     for (const part of ["words", "bar", "problem"]) this.#parts[part].hidden = true;
     const { x_owner: owner, x_collection: within } = this.file;
     if (owner.me) this.#buttons(["download", within ? "restrict" : "share", "move", "remove"]);
@@ -126,7 +148,40 @@ export class FileRow {
       size(bytes),
       day(created),
     ];
-    this.#parts.facts.replaceChildren(...facts.filter(Boolean).map((fact) => el("span", { dir: "auto" }, fact)));
+    const marks = [this.#hiddenMark(), this.#unreadMark()];
+    const words = facts.filter(Boolean).map((fact) => el("span", { dir: "auto" }, fact));
+    const held = this.#parts.facts.contains(document.activeElement);
+    this.#parts.facts.replaceChildren(...words, ...marks.filter(Boolean));
+    if (held) (this.#parts.facts.querySelector("a, button") ?? this.#parts.title.firstElementChild)?.focus();
+  }
+
+  #hiddenMark() {
+    const words = hiddenWords(this.file);
+    if (!words) return null;
+    if (!this.#actions.uncovers(this.file)) return el("span", {}, words);
+    const label = `${words} in ${this.name}`;
+    const press = () => this.#actions.hidden(this);
+    return el("button", { type: "button", class: "fact-button", "aria-haspopup": "dialog", "aria-label": label, on: { click: press } }, words);
+  }
+
+  #unreadMark() {
+    const words = unreadWords(this.file);
+    if (!words) return null;
+    const press = (event) => this.#actions.details(this, event);
+    return el("a", { href: detailsAddress(this.file.id), class: "warned", "aria-label": `${words} in ${this.name}`, on: { click: press } }, words);
+  }
+
+  // The name opens the details. Made once, so that it keeps the focus while the rest changes.
+  #name() {
+    const { title } = this.#parts;
+    const link = title.querySelector("a");
+    if (link) {
+      link.textContent = this.name;
+      link.href = detailsAddress(this.file.id);
+      return;
+    }
+    const press = (event) => this.#actions.details(this, event);
+    title.replaceChildren(el("a", { href: detailsAddress(this.file.id), on: { click: press } }, this.name));
   }
 
   // Only another set of buttons replaces the old ones; the focus stays with what was pressed.

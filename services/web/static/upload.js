@@ -1,35 +1,35 @@
-// Send one file, with the share of bytes that have left. fetch cannot tell that; XMLHttpRequest can.
+// Send one file: small ones whole, large ones in parts that survive a broken connection.
 
-import { ApiError, toSignIn } from "./api.js";
+import { transfer } from "./transfer.js";
+import { uploadInParts } from "./upload-parts.js";
+
+/** Files above this many bytes go in parts: nobody likes to begin them anew. */
+const WHOLE_BYTES = 32 * 1024 * 1024;
 
 /**
- * Upload `file`, shared with `share` (principal ids), or into the collection with the id `collection`, which then
- * decides who may read it; resolve to the file object, reject with an ApiError.
+ * Upload `file`; resolve to the file object, reject with an ApiError or an AbortError.
+ *
+ * `share` are the ids of principals who may read it, or `collection` is the id of the collection that then decides
+ * who may. `batch` is the id of the batch that it belongs to, which waits in the queue for bulk imports.
+ * `progress(sent, total)` counts bytes; `broken()` is called whenever the connection broke and is tried again.
  */
-export function upload(file, { share = [], collection = null, signal, progress }) {
-  const form = new FormData();
-  form.append("purpose", "assistants");
-  for (const principal of share) form.append("share", principal);
-  if (collection !== null) form.append("collection", collection);
-  // The fields come first, so that the server knows them before the bytes arrive.
-  form.append("file", file);
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", "/v1/files");
-    request.responseType = "json";
-    request.upload.addEventListener("progress", (event) => progress(event.loaded, event.total));
-    request.addEventListener("load", () => settle(request, resolve, reject));
-    request.addEventListener("error", () => reject(ApiError.unreachable()));
-    request.addEventListener("abort", () => reject(new DOMException("The upload was cancelled.", "AbortError")));
-    signal.addEventListener("abort", () => request.abort());
-    request.send(form);
-  });
+export function upload(file, { share = [], collection = null, batch = null, signal, progress, broken = () => {} }) {
+  const fields = { queue: batch === null ? "interactive" : "bulk" };
+  if (collection !== null) fields.collection = collection;
+  if (batch !== null) fields.batch = batch;
+  if (file.size > WHOLE_BYTES) return uploadInParts(file, fields, share, { signal, progress, broken });
+  return uploadWhole(file, fields, share, { signal, progress });
 }
 
-function settle(request, resolve, reject) {
-  if (request.status >= 200 && request.status < 300) return resolve(request.response);
-  if (request.status === 401) toSignIn();
-  return reject(ApiError.from(request.response, request.status));
+async function uploadWhole(file, fields, share, { signal, progress }) {
+  const form = new FormData();
+  form.append("purpose", "assistants");
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  for (const principal of share) form.append("share", principal);
+  // The fields come first, so that the server knows them before the bytes arrive.
+  form.append("file", file);
+  const { response } = await transfer("POST", "/v1/files", { body: form, signal, progress });
+  return response;
 }
 
 /** Runs at most `limit` of the given tasks at a time, in order. */

@@ -37,11 +37,21 @@ const STAGES = {
   done: "Ready",
 };
 
-/** What a job is doing, e.g. “Learning its meaning · 32 of 120”. */
+/** What a job is doing, e.g. “Learning its meaning · 32 of 120 passages · about 2 minutes left”. */
 export function jobStage(job) {
   if (job.state === "queued") return STAGES.queued;
-  const stage = STAGES[job.stage] ?? job.stage;
-  return job.total ? `${stage} · ${count(job.done)} of ${count(job.total)}` : stage;
+  const done = job.total ? `${count(job.done)} of ${count(job.total)}${job.unit ? ` ${job.unit}` : ""}` : null;
+  const again = job.attempt > 1 ? `try ${job.attempt}` : null;
+  return [STAGES[job.stage] ?? job.stage, done, timeLeft(job.remaining_s), again].filter(Boolean).join(" · ");
+}
+
+/** “about 2 minutes left”, as exact as such guesses are; null for null, which is unknown. */
+export function timeLeft(seconds) {
+  if (seconds === null || seconds === undefined) return null;
+  if (seconds < 10) return "a few seconds left";
+  if (seconds < 55) return `about ${5 * Math.round(seconds / 5)} seconds left`;
+  if (seconds < 5400) return `about ${plural(Math.max(1, Math.round(seconds / 60)), "minute")} left`;
+  return `about ${plural(Math.round(seconds / 3600), "hour")} left`;
 }
 
 const EVENTS = {

@@ -1,17 +1,24 @@
-// Upload, watch, share, sort into collections, delete.
+// Upload, watch, share, sort into collections, look at the details, delete.
 
 import { subjectOf, WholeCollection } from "../access-subjects.js";
 import { call } from "../api.js";
+import { BatchSummary } from "../batch-summary.js";
 import { CollectionDeletion } from "../collection-deletion.js";
 import { CollectionHead } from "../collection-head.js";
 import { ALL, CollectionList, LOOSE } from "../collection-list.js";
 import { CollectionNaming } from "../collection-naming.js";
 import { CollectionPlacing } from "../collection-placing.js";
-import { closable, el, showProblem } from "../elements.js";
+import { el, showProblem } from "../elements.js";
+import { FileDeletion } from "../file-deletion.js";
+import { FileDetails } from "../file-details.js";
 import { FileRow } from "../file-row.js";
+import { HiddenTexts } from "../hidden-texts.js";
 import { isFinal, watchJob } from "../job-watch.js";
+import { QuarantineList } from "../quarantine-list.js";
 import { ShareDialog } from "../share-dialog.js";
 import { takeDropped, Turnstile, upload } from "../upload.js";
+import { WatchedSources } from "../watched-sources.js";
+import { plural } from "../words.js";
 
 const EVERYONE = "group:local:everyone";
 const PAGE = 100;
@@ -21,17 +28,19 @@ const MOST = 10_000;
 const page = Object.fromEntries(
   [
     "files", "empty", "more", "filter", "filter-field", "none-here", "none-match", "announcer", "choose", "chosen",
-    "share-everyone", "share-field", "drop-into", "list-title", "new-collection",
+    "share-everyone", "share-field", "drop-into", "list-title", "new-collection", "collections", "batches",
   ].map((id) => [id, document.getElementById(id)]),
 );
 const problem = page.files.parentElement.querySelector(".problem");
-const deletion = document.getElementById("delete");
 const uploads = new Turnstile(2);
 
 /** Every row, and those that the server knows by their file id. */
 const rows = new Set();
 const byId = new Map();
 const stoppers = new Map();
+/** What was uploaded together, by its id, and the jobs that are followed with it. */
+const batches = new Map();
+const inBatch = new Set();
 let last = null;
 let rest = false;
 let loading = null;
@@ -50,20 +59,36 @@ const head = new CollectionHead(document.getElementById("collection-head"), {
   remove: (collection) => removal.open(collection),
 });
 
+const deletion = new FileDeletion(document.getElementById("delete"), forgotten);
+const hidden = new HiddenTexts(document.getElementById("hidden-texts"), "curator" in page.collections.dataset);
+const details = new FileDetails(document.getElementById("details"), hidden);
+// Only those who may see them have these on their page.
+const quarantine = onPage("quarantine", (section) => new QuarantineList(section, document.getElementById("discard"), {
+  say,
+  released: (job) => ofJob(job, (row) => watch(row, job.id)),
+  discarded: (job) => ofJob(job, drop),
+}));
+const sources = onPage("sources", (section) => new WatchedSources(section, "manager" in section.dataset));
+
 const actions = {
+  details: lookAt,
+  hidden: (row) => hidden.open(row.file),
+  uncovers: (file) => hidden.mayOpen(file),
   download,
   share: (row) => sharing.open(subjectOf(row.file), () => refresh(row)),
   move: (row) => placing.open(row),
-  remove: confirmDeletion,
+  remove: (row) => deletion.open(row),
   cancel: attempt(async (row) => {
     if (stoppers.has(row)) stoppers.get(row).abort();
     else row.work(await call(`/v1/jobs/${encodeURIComponent(row.job.id)}/cancel`, { method: "POST" }));
   }),
   retry: attempt(async (row) => {
-    const id = row.job?.id ?? row.file.x_job?.id;
-    const job = await call(`/v1/jobs/${encodeURIComponent(id)}/retry`, { method: "POST" });
+    const before = row.job ?? row.file.x_job;
+    const job = await call(`/v1/jobs/${encodeURIComponent(before?.id)}/retry`, { method: "POST" });
     row.work(job);
-    watch(row, job.id);
+    if (before.state === "quarantined") quarantine?.load();
+    if (batches.has(job.batch_id)) batches.get(job.batch_id).follow();
+    else watch(row, job.id);
   }),
   dismiss: (row) => drop(row),
   governs: (collectionId) => collections.get(collectionId)?.x_owner.me ?? false,
@@ -79,8 +104,8 @@ function attempt(action) {
 // --- the list -----------------------------------------------------------------------------------
 
 async function begin() {
-  await refreshCollections();
-  await load();
+  await Promise.all([refreshCollections(), resumeBatches()]);
+  await Promise.all([load(), quarantine?.load(), sources?.load()]);
 }
 
 /** Load the next page; with a filter in force, as many as fill a page of what it shows. */
@@ -129,7 +154,7 @@ function known(file, place) {
 function adopt(row, file) {
   byId.set(file.id, row);
   row.update(file);
-  if (file.x_job && !isFinal(file.x_job)) watch(row, file.x_job.id);
+  if (file.x_job && !isFinal(file.x_job) && !inBatch.has(file.x_job.id)) watch(row, file.x_job.id);
   else if (file.status === "error" && file.x_job) explain(row, file.x_job.id);
 }
 
@@ -141,13 +166,17 @@ async function explain(row, jobId) {
 async function watch(row, jobId) {
   row.work({ id: jobId, state: "queued", stage: "queued", done: 0, total: null });
   await watchJob(jobId, (job) => row.work(job));
-  if (row.job.state === "succeeded") {
-    await refresh(row);
-    say(`${row.name} is ready.`);
-    row.element.classList.add("fresh");
-  } else {
-    say(`${row.name} could not be read.`);
-  }
+  await ended(row);
+  if (row.job.state === "succeeded") say(`${row.name} is ready.`);
+  else if (row.job.state === "cancelled") say(`Reading ${row.name} was cancelled.`);
+  else say(`${row.name} could not be read.`);
+}
+
+async function ended(row) {
+  if (row.job.state === "quarantined") quarantine?.load();
+  if (row.job.state !== "succeeded") return;
+  await refresh(row);
+  row.element.classList.add("fresh");
 }
 
 /** Read what the server knows about a row's file; one that is not there any more goes quietly. False then. */
@@ -210,6 +239,16 @@ function tidy() {
 
 const shownRows = () => [...rows].filter((row) => collections.shows(row.collectionId)).length;
 
+function ofJob(job, act) {
+  const row = byId.get(job.file_id);
+  if (row) act(row);
+}
+
+function onPage(id, make) {
+  const section = document.getElementById(id);
+  return section && make(section);
+}
+
 function say(words) {
   page.announcer.textContent = words;
 }
@@ -220,6 +259,13 @@ async function download(row, event) {
   event.preventDefault();
   const { href } = event.currentTarget;
   if (await refresh(row)) el("a", { href, download: "" }).click();
+}
+
+/** Open a document's details; with a key held down, the browser opens a tab with them. */
+function lookAt(row, event) {
+  if (event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+  event.preventDefault();
+  details.open(row.file.id, row.name);
 }
 
 page.more.addEventListener("click", load);
@@ -307,39 +353,58 @@ document.addEventListener("visibilitychange", () => {
 
 // --- uploading ------------------------------------------------------------------------------------
 
-function take(files) {
+function take(chosen) {
+  const files = [...chosen];
+  if (files.length === 0) return;
   const collection = collections.collection;
   const fills = collection !== null && collections.mayFill(collection);
   // What stands in no collection would otherwise vanish behind the filter at once.
-  if (files.length && collection !== null && !fills) collections.select(ALL);
+  if (collection !== null && !fills) collections.select(ALL);
   const into = fills ? collection.id : null;
   const share = !fills && page["share-everyone"].checked ? [EVERYONE] : [];
-  for (const file of [...files].reverse()) start(file, share, into);
+  const sent = files.map((file) => [file, new FileRow(file.name, actions, into)]);
+  for (const [, row] of [...sent].reverse()) {
+    rows.add(row);
+    page.files.prepend(row.element);
+  }
+  const together = files.length > 1 ? newBatch(sent.map(([, row]) => row)) : null;
+  for (const [file, row] of sent) start(row, file, { share, collection: into, together });
   tidy();
-  if (files.length) say(files.length === 1 ? `Sending ${files[0].name}.` : `Sending ${files.length} files.`);
+  say(files.length === 1 ? `Sending ${files[0].name}.` : `Sending ${files.length} files.`);
 }
 
-async function start(file, share, collection) {
-  const row = new FileRow(file.name, actions, collection);
+async function start(row, file, { share, collection, together }) {
   const stopper = new AbortController();
   stoppers.set(row, stopper);
-  rows.add(row);
-  page.files.prepend(row.element);
   row.waiting();
+  const batch = await together;
   try {
-    const progress = (sent, total) => row.sending(sent, total);
     const made = await uploads.pass(() => {
       stopper.signal.throwIfAborted();
-      return upload(file, { share, collection, signal: stopper.signal, progress });
+      return upload(file, {
+        share,
+        collection,
+        batch: batch?.id ?? null,
+        signal: stopper.signal,
+        progress: (sent, total) => row.sending(sent, total),
+        broken: () => row.broken(),
+      });
     });
+    const isKnown = KNOWN.has(made.x_upload);
+    if (batch && !isKnown && made.x_job) inBatch.add(made.x_job.id);
     arrived(row, made);
+    batch?.sent(isKnown ? "known" : "queued");
   } catch (error) {
     if (error.name === "AbortError") drop(row);
     else row.failed(error);
+    batch?.sent(error.name === "AbortError" ? "stopped" : "refused");
   } finally {
     stoppers.delete(row);
   }
 }
+
+// What an upload comes to when it adds nothing, so that no job belongs to it.
+const KNOWN = new Set(["unchanged", "duplicate"]);
 
 // A new version, or the same content again, already has a row; the newer one takes its place.
 function arrived(row, file) {
@@ -347,6 +412,9 @@ function arrived(row, file) {
   const before = byId.get(file.id);
   if (before && before !== row) drop(before);
   adopt(row, file);
+  if (inBatch.has(file.x_job?.id)) row.work({ ...file.x_job, stage: "queued", done: 0, total: null });
+  const words = row.arrived(file);
+  if (words) say(`${file.filename}: ${words}`);
   if (row.collectionId !== null) refreshCollections();
 }
 
@@ -358,35 +426,72 @@ page.chosen.addEventListener("change", () => {
 });
 takeDropped(take);
 
-// --- deleting -------------------------------------------------------------------------------------
+// --- several files at once ------------------------------------------------------------------------
 
-let condemned = null;
-
-function confirmDeletion(row) {
-  condemned = row;
-  document.getElementById("delete-name").textContent = row.name;
-  showProblem(deletion.querySelector(".problem"), null);
-  deletion.showModal();
+/** Make a batch for the files of these rows; null when there is none to be had, and they go one by one. */
+async function newBatch(ofRows) {
+  const name = plural(ofRows.length, "file");
+  const made = await call("/v1/batches", { method: "POST", json: { name } }).catch(() => null);
+  if (made === null) return null;
+  const batch = summaryOf(made.id, () => ofRows.forEach((row) => stoppers.get(row)?.abort()));
+  batch.expect(ofRows.length);
+  return batch;
 }
 
-document.getElementById("delete-confirm").addEventListener("click", async () => {
-  const row = condemned;
-  const within = row.collectionId;
-  try {
-    await call(`/v1/files/${encodeURIComponent(row.file.id)}`, { method: "DELETE" });
-  } catch (error) {
-    // Whatever is gone already is as it should be.
-    if (error.status !== 404) {
-      showProblem(deletion.querySelector(".problem"), error);
-      return;
-    }
+/** Go on with what was uploaded together before the page was opened, and is not done. */
+async function resumeBatches() {
+  const active = await call("/v1/jobs?active=true").catch(() => ({ data: [] }));
+  const ids = new Set(active.data.map((job) => job.batch_id).filter(Boolean));
+  // A batch is its owner's alone: those of others are not there.
+  const found = await Promise.all([...ids].map((id) => call(`/v1/batches/${encodeURIComponent(id)}`).catch(() => null)));
+  for (const { id, jobs } of found.filter(Boolean)) {
+    for (const job of jobs) inBatch.add(job.id);
+    summaryOf(id).follow();
   }
-  // Closing gives the focus back to the row's button, from where it moves on with the row.
-  deletion.close();
+}
+
+function summaryOf(id, stop = () => {}) {
+  const batch = new BatchSummary(id, {
+    moved,
+    stop,
+    ended: say,
+    dismissed: () => {
+      batches.delete(id);
+      batch.element.remove();
+      page.choose.focus();
+    },
+  });
+  batches.set(id, batch);
+  page.batches.append(batch.element);
+  return batch;
+}
+
+// A job of a batch, which may have changed since it was last looked at.
+function moved(job) {
+  const row = byId.get(job.file_id);
+  const known = row?.job ?? row?.file.x_job;
+  if (known?.id !== job.id || (known.state === job.state && (isFinal(job) || known.updated_at === job.updated_at))) return;
+  row.work(job);
+  if (isFinal(job)) ended(row);
+  else if (known.state === "quarantined") quarantine?.load();
+}
+
+// --- deleting -------------------------------------------------------------------------------------
+
+function forgotten(row) {
   drop(row);
   say(`${row.name} was deleted.`);
-  if (within !== null) refreshCollections();
-});
+  if (row.job?.state === "quarantined") quarantine?.load();
+  if (row.collectionId !== null) refreshCollections();
+}
 
-closable(deletion);
+// --- one document, named by the page's address ----------------------------------------------------
+
+const asked = new URL(location.href);
+if (asked.searchParams.has("file")) {
+  details.open(asked.searchParams.get("file"));
+  // What is closed shall not come back with the next reload.
+  asked.searchParams.delete("file");
+  history.replaceState(history.state, "", asked);
+}
 begin();
