@@ -48,12 +48,13 @@ test-nightly: $(VENV)/.installed-dev ## requests made from the OpenAPI document 
 	@$(BIN)/pytest -m nightly --contract-examples 20 tests/contract
 	@$(BIN)/pytest --leak-steps 100000 tests/leaks/test_stateful_access.py
 
-soak: $(VENV)/.installed-dev ## the long runs: 500 kills under streams, 200 under ingestion, 10,000 tamperings, 1,000 erasures
+soak: $(VENV)/.installed-dev ## the long runs: 500 kills under streams, 200 under ingestion, 10,000 tamperings, 1,000 erasures, 10,000 malformed files
 	@$(BIN)/pytest --kill-points 500 --timeout 3600 tests/faults/test_kill_answers.py
 	@$(BIN)/pytest --tamperings 10000 --timeout 3600 tests/faults/test_tampering.py
 	@$(BIN)/pytest --subjects 1000 tests/faults/test_erased_subjects.py
 	@$(BIN)/pytest --ingested 1000 --ingestion-kills 200 --restarts 50 --poison-rounds 3 --timeout 36000 \
 	  tests/faults/test_ingestion_survives.py
+	@$(BIN)/pytest --malformed 10000 --timeout 36000 tests/faults/test_malformed_files.py
 
 check: $(VENV)/.installed-dev ## lint, formatting, types, import contracts
 	$(BIN)/ruff check .

@@ -18,10 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tamperings", type=int, default=200, help="ways to tamper with an exported bundle (default: 200)"
     )
     group.addoption("--malformed", type=int, default=300, help="malformed files that are read (default: 300)")
-    group.addoption("--ingested", type=int, default=30, help="documents under kills (default: 30)")
-    group.addoption("--ingestion-kills", type=int, default=10, help="kills while they come in (default: 10)")
+    group.addoption("--ingested", type=int, default=12, help="documents under kills (default: 12)")
+    group.addoption("--ingestion-kills", type=int, default=5, help="kills while they come in (default: 5)")
     group.addoption("--ingestion-seed", type=int, default=0, help="seed of where they hit (default: 0)")
-    group.addoption("--restarts", type=int, default=2, help="broker and database restarts, each (default: 2)")
+    group.addoption("--restarts", type=int, default=1, help="broker and database restarts, each (default: 1)")
     group.addoption("--poison-rounds", type=int, default=0, help="rounds of a hundred with one poison")
     group.addoption("--subjects", type=int, default=None, help=f"people who are erased (default: {SUBJECTS})")
 

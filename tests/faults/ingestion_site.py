@@ -276,8 +276,9 @@ class Site:
             return []
 
     def failed_attempts(self) -> int:
-        """Count the attempts that the workers say have failed."""
-        return sum(worker.log.read_bytes().count(b"ingest.attempt_failed") for worker in self.workers)
+        """Count the attempts that the workers say have failed, or could not go on without the index."""
+        said = (b"ingest.attempt_failed", b"ingest.waits_for_index")
+        return sum(worker.log.read_bytes().count(words) for worker in self.workers for words in said)
 
     def children(self) -> list[psutil.Process]:
         """Return the parsing children of all workers."""

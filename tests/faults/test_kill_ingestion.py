@@ -28,7 +28,7 @@ from tests.made_documents import docx_of, markdown_of, pdf_of
 from tests.preloaded import PreloadedServer
 from tests.serving import Person, ask, finished_job, upload
 
-SEEDS = range(20)
+SEEDS = range(5)
 STAGES = ("queued", "parse", "chunk", "embed", "index", "done")
 WORDS = (
     "copper lantern orchard granite willow harbour saddle meadow thimble walnut barley pewter "

@@ -22,7 +22,9 @@ EVERYONE = "group:local:everyone"
 @pytest.fixture
 def file(world: World) -> dict[str, Any]:
     """A file of Ada's that is hers alone."""
-    return upload(world.ada.client, f"{new_id()}.md", markdown_of("Share", ["From a file share."]))
+    return upload(
+        world.ada.client, f"{new_id()}.md", markdown_of("Share", [f"From a share: {new_id()}."])
+    )
 
 
 def test_a_row_gives_its_file_readers_and_denials(world: World, file: dict[str, Any]) -> None:
@@ -61,7 +63,7 @@ def test_somebody_elses_collection_is_not_meant_by_its_name(world: World, file: 
     bait = world.ben.client.post("/v1/vector_stores", json={"name": "Contracts"}).json()["id"]
     world.ben.client.put(f"/v1/vector_stores/{bait}/shares/{world.admin.principal}")
     name = f"{new_id()}.md"
-    hers = upload(world.admin.client, name, markdown_of("Hers", ["A contract."]))
+    hers = upload(world.admin.client, name, markdown_of("Hers", [f"A contract: {new_id()}."]))
     row = {"path": name, "collection": "Contracts"}
     assert failures(imported(world.admin, [row])) == [None]
     assert not reads(world.ben, hers)
@@ -93,7 +95,7 @@ def test_a_doubtful_row_leaves_its_file_as_it_was(
     world: World, file: dict[str, Any], row: dict[str, Any], param: str | None
 ) -> None:
     """Hidden from Ben, before and after: nothing of the row is applied. The row beside it is."""
-    other = upload(world.ada.client, f"{new_id()}.md", markdown_of("Other", ["Another."]))
+    other = upload(world.ada.client, f"{new_id()}.md", markdown_of("Other", [f"Another: {new_id()}."]))
     before = world.ada.client.get(f"/v1/files/{file['id']}").json()
     rows = [{"path": file["filename"], **row}, {"path": other["filename"], "allow": ["everyone"]}]
     done = imported(world.ada, rows)
@@ -162,7 +164,7 @@ def test_groups_are_named_by_those_who_know_them(world: World, file: dict[str, A
     refused = imported(world.ada, [row])["rows"][0]["error"]
     unknown = imported(world.ada, [{**row, "allow": ["group:Nobody's"]}])["rows"][0]["error"]
     assert {**refused, "message": ""} == {**unknown, "message": ""}
-    hers = upload(world.admin.client, f"{new_id()}.md", markdown_of("Hers", ["Curated."]))
+    hers = upload(world.admin.client, f"{new_id()}.md", markdown_of("Hers", [f"Curated: {new_id()}."]))
     curated = {**row, "path": hers["filename"]}
     assert imported(world.admin, [curated])["totals"] == totals(applied=1)
     set_member(world, "PUT", group, world.ada)
@@ -254,7 +256,7 @@ def test_the_command_imports_a_manifest_in_pieces(
     """Visible to Ben afterwards: what its row allows; hidden: what another row names twice. One failed."""
     monkeypatch.setattr("services.cli.access_import.ROWS_AT_ONCE", 1)
     names = [f"{new_id()}.md" for _ in range(3)]
-    files = [upload(world.ada.client, name, markdown_of("Piece", ["A piece."])) for name in names]
+    files = [upload(world.ada.client, name, markdown_of("Piece", [f"A piece: {name}."])) for name in names]
     manifest = tmp_path / "share.csv"
     lines = ["path,allow,deny,clearance", f"{names[0]},{world.ben.principal};{world.auditor.principal},,"]
     lines += [f"x/{names[1]},everyone,,", f"y/{names[1]},everyone,,", f"{names[2]},everyone,,0"]

@@ -410,7 +410,7 @@ SCOPES = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(accesses=st.lists(ACCESSES, min_size=1, max_size=6), asker=SCOPES)
 def test_the_filter_is_the_rule(
     index: VectorIndex, accesses: list[DocumentAccess], asker: AccessScope
@@ -424,7 +424,7 @@ def test_the_filter_is_the_rule(
     assert set(documents(index.search(asker, EAST, "torque", 10))) == readable
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=ACCESSES, after=ACCESSES, asker=SCOPES)
 def test_the_filter_is_the_rule_after_a_change(
     index: VectorIndex, before: DocumentAccess, after: DocumentAccess, asker: AccessScope

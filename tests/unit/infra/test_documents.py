@@ -18,7 +18,7 @@ from infra.database.batches import in_batches
 from infra.database.tables import Base, Chunk, Document, DocumentGrant, DocumentVersion, Job, User
 from infra.errors import InvalidInput, NotFound
 from infra.keys import MasterKey, SealBroken
-from ingest import jobs
+from ingest import following, jobs
 
 ADA = Principal("ada", "user", frozenset({Role.EMPLOYEE}))
 BEN = Principal("ben", "user", frozenset({Role.ADMIN, Role.EMPLOYEE}))
@@ -205,8 +205,8 @@ def test_more_documents_than_a_statement_takes_variables_are_listed(session: Ses
     assert documents.access_of(session, ids).keys() == set(ids)
     assert documents.latest_versions(session, ids) == {}
     assert jobs.latest_jobs(session, ids).keys() == set(newest)
-    shown = [job.document_id for job, _ in jobs.list_jobs(session, scope_of(ADA), active_only=False)]
-    assert shown == newest[::-1]
+    found, _ = following.page_of_jobs(session, scope_of(ADA), following.Wanted())
+    assert [job.document_id for job, _ in found] == newest[::-1]
 
 
 def job_of(document_id: str, *, created_at: int) -> Job:
@@ -225,14 +225,14 @@ def job_of(document_id: str, *, created_at: int) -> Job:
 
 def test_a_list_of_jobs_is_full_although_newer_ones_are_hidden(session: Session) -> None:
     """Hidden from Ben: many new jobs, by a compartment that SQL does not see. Visible: all the others."""
-    for hidden in range(jobs.LISTED + 50):
+    for hidden in range(following.LISTED + 50):
         document = documents.create_document(session, owner="user:ada", name=f"{hidden}.md")
         sharing.share(session, document, "user:ben")
         document.compartments = ["board"] if hidden % 2 else []
         session.add(job_of(document.id, created_at=hidden))
     session.flush()
-    shown = jobs.list_jobs(session, scope_of(BEN), active_only=True)
-    assert len(shown) == (jobs.LISTED + 50) // 2
+    shown, _ = following.page_of_jobs(session, scope_of(BEN), following.Wanted({"queued"}))
+    assert len(shown) == (following.LISTED + 50) // 2
     assert all(document.compartments == [] for _, document in shown)
 
 

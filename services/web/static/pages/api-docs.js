@@ -4,7 +4,7 @@
 import { call } from "../api.js";
 import { el, showProblem } from "../elements.js";
 
-const METHODS = ["get", "post", "put", "patch", "delete"];
+const METHODS = ["get", "head", "post", "put", "patch", "delete", "options"];
 const DEEPEST = 6;
 
 document.getElementById("example").textContent = [
