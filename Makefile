@@ -46,6 +46,7 @@ coverage: $(VENV)/.installed-dev ## run the tests, and say which lines they reac
 
 test-nightly: $(VENV)/.installed-dev ## requests made from the OpenAPI document as everybody, and 100,000 steps of access changes
 	@$(BIN)/pytest -m nightly --contract-examples 20 tests/contract
+	@$(BIN)/pytest -m nightly tests/integration/test_worker_queues.py
 	@$(BIN)/pytest --leak-steps 100000 tests/leaks/test_stateful_access.py
 
 soak: $(VENV)/.installed-dev ## the long runs: 500 kills under streams, 200 under ingestion, 10,000 tamperings, 1,000 erasures, 10,000 malformed files

@@ -58,7 +58,15 @@ class Desk:
             return jobs.most_urgent(session, besides=besides)
 
     def _work(self, job_id: str) -> None:
-        if not self._take(job_id):
+        with self._pipeline.database.read() as session:
+            job = session.get(Job, job_id)
+        with self._lock:
+            if job_id in self._at_work:
+                return  # Another thread of this process is at it, and hands it back itself.
+            is_closed = self._closed
+            if not is_closed:
+                self._at_work[job_id] = job.fence + 1 if job is not None else 0
+        if is_closed:
             with self._pipeline.database.write() as session:
                 jobs.wake_again(session, job_id)
             return
@@ -66,16 +74,7 @@ class Desk:
             self._pipeline.run(job_id)
         finally:
             with self._lock:
-                self._at_work.pop(job_id, None)
-
-    def _take(self, job_id: str) -> bool:
-        with self._pipeline.database.read() as session:
-            job = session.get(Job, job_id)
-        with self._lock:
-            # What another thread of this process has just taken stays its own to hand back.
-            if not self._closed and job is not None:
-                self._at_work.setdefault(job_id, job.fence + 1)
-            return not self._closed
+                del self._at_work[job_id]
 
 
 def register(app: Celery, pipeline: Pipeline) -> Desk:

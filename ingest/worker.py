@@ -76,10 +76,11 @@ class EmbeddedWorker:
 
     def stop(self) -> None:
         """Hand back the job at hand; it and the rest wait in the job table for the next start."""
+        # No more wake-ups first: what is handed back would come round again at once, to be put off again.
+        self.relay.stop()
         _hand_back(self._desk)
         self._watch.stop()
         self._sweeper.stop()
-        self.relay.stop()
         self._waker.stop()
 
     def _sweep(self) -> None:

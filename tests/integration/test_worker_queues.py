@@ -122,6 +122,7 @@ def site(broker_url: str, tmp_path: Path) -> Iterator[Site]:
     database.close()
 
 
+@pytest.mark.nightly
 @pytest.mark.timeout(420)
 def test_a_worker_that_stops_leaves_its_job_and_the_next_takes_what_is_urgent_first(
     site: Site, tmp_path: Path

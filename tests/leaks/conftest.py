@@ -15,7 +15,7 @@ from tests.preloaded import PreloadedServer
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let the nightly run take more steps."""
     group = parser.getgroup("leaks")
-    group.addoption("--leak-steps", type=int, help="steps of the stateful access test (default: 2000)")
+    group.addoption("--leak-steps", type=int, help="steps of the stateful access test (default: 1000)")
     group.addoption("--leak-seed", type=int, help="its seed, to repeat a run")
 
 
