@@ -22,9 +22,7 @@ EVERYONE = "group:local:everyone"
 @pytest.fixture
 def file(world: World) -> dict[str, Any]:
     """A file of Ada's that is hers alone."""
-    return upload(
-        world.ada.client, f"{new_id()}.md", markdown_of("Share", [f"From a share: {new_id()}."])
-    )
+    return upload(world.ada.client, f"{new_id()}.md", markdown_of("Share", [f"From a share: {new_id()}."]))
 
 
 def test_a_row_gives_its_file_readers_and_denials(world: World, file: dict[str, Any]) -> None:

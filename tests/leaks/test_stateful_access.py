@@ -25,7 +25,7 @@ from infra.errors import Conflict, InvalidInput, NotFound, StrongroomError
 from infra.sharing import Effect, Restriction
 from ingest.index import mend
 
-ORDINARY_STEPS: Final = 2000
+ORDINARY_STEPS: Final = 1000
 STEPS_A_WORLD: Final = 100
 SLOTS: Final = 4
 QUESTIONS: Final = ("When does the canteen serve lunch?", "Which passage is new?")
