@@ -23,6 +23,7 @@ from openpyxl import Workbook
 from PIL import Image, ImageDraw
 from pptx import Presentation
 
+from tests.made_archives import tar_of, zip_of
 from tests.made_documents import docx_of, markdown_of, pdf_of
 
 TEXT: Final = "The harbour master keeps the register of all ships. " * 30
@@ -97,33 +98,13 @@ def good_files() -> dict[str, bytes]:
             b"def ship_%d(tons: int) -> int:\n    return tons * %d\n\n\n" % (n, n) for n in range(40)
         ),
         "zip": zip_of({"a.txt": TEXT.encode(), "b.md": markdown_of("Ships", [TEXT])}),
-        "tar": tar_of({"a.txt": TEXT.encode(), "b.csv": rows.encode()}),
+        "tar": tar_of({"a.txt": TEXT.encode(), "b.csv": rows.encode()}, "w:gz"),
     }
     for ending, name in (("png", "PNG"), ("jpg", "JPEG"), ("tiff", "TIFF"), ("webp", "WEBP")):
         out = io.BytesIO()
         image.save(out, name)
         good[ending] = out.getvalue()
     return good
-
-
-def zip_of(entries: dict[str, bytes]) -> bytes:
-    """Return a ZIP archive with these entries, compressed."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
-    return out.getvalue()
-
-
-def tar_of(entries: dict[str, bytes], mode: str = "w:gz") -> bytes:
-    """Return a TAR archive with these entries."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode=mode) as archive:  # type: ignore[call-overload]
-        for name, content in entries.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
-    return out.getvalue()
 
 
 def _pptx() -> bytes:

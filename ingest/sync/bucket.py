@@ -41,7 +41,7 @@ class Bucket:
 
     def look(self) -> Listing:
         """List every watched object; raises SourceUnavailable or AddressRefused."""
-        from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+        from botocore.exceptions import BotoCoreError, ClientError
 
         listing = Listing()
         pages = self._s3.get_paginator("list_objects_v2").paginate(
@@ -87,9 +87,9 @@ class Bucket:
 
 
 def _client(watched: WatchedBucket, http: httpx2.Client) -> Any:
-    import boto3.session  # type: ignore[import-untyped]
-    import botocore.session  # type: ignore[import-untyped]
-    from botocore.config import Config  # type: ignore[import-untyped]
+    import boto3.session
+    import botocore.session
+    from botocore.config import Config
 
     # Its debug lines hold keys of objects, which are file names.
     logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -143,7 +143,7 @@ class _Sender:
         self._http = http
 
     def __call__(self, request: Any, **_: Any) -> Any:
-        from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped]
+        from botocore.awsrequest import AWSResponse
 
         headers = {
             name: value.decode() if isinstance(value, bytes) else str(value)

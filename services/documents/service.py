@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from sqlalchemy import select
@@ -33,6 +33,9 @@ from ingest.parse.detect import detect
 from services.deps import Person
 from services.documents.upload import Upload, receive
 from services.parts import Parts
+
+if TYPE_CHECKING:
+    from infra.vectors.index import Dense
 
 # Parts of these containers decide about the type, so the first bytes are not enough to judge them.
 _CONTAINERS = (b"PK", b"\xd0\xcf\x11\xe0")
@@ -352,17 +355,17 @@ def delete(change: Change, document_id: str) -> dict[str, int]:
         document.deleted_at = document.deleted_at or now_ms()
         change.record_file(session, EventType.FILE_DELETED, document)
         name = document.name
-    before = _found_by_search(change, document_id, name)
+    vector = parts.embedder.embed_query(name)
+    before = _found_by_search(change, document_id, name, vector)
     removed = remove_document(parts.database, parts.index, parts.files, document_id)
-    after = _found_by_search(change, document_id, name)
+    after = _found_by_search(change, document_id, name, vector)
     if after:
         raise Conflict("Some passages can still be found.", hint="Delete the file again.")
     return {**removed.as_dict(), "found_before": before, "found_after": after}
 
 
-def _found_by_search(change: Change, document_id: str, text: str) -> int:
+def _found_by_search(change: Change, document_id: str, text: str, vector: Dense) -> int:
     """Search for anything of one document, as its owner, past the database: what the index itself gives."""
-    vector = change.parts.embedder.embed_query(text)
     found = change.parts.index.search(change.scope, vector, text, PROBED, document_ids=[document_id])
     return len(found)
 

@@ -12,9 +12,7 @@ lines can only be told over all of its pages.
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from typing import Any, Final
 
 from ingest.parse.blocks import Block, ParsedDocument, unread_from
 from ingest.parse.confined import bubblewrap
+from ingest.parse.confined.memory import memory_file, seal, write_all
 from ingest.parse.confined.one_shot import (
     ANSWER_BYTES_PER_CHARACTER,
     ParsingCancelled,
@@ -125,7 +124,7 @@ def _recognised(
     The lines go from pipe to memory file, so that the parent holds one page of them at a time.
     """
     pages = needed.pages
-    with _memory() as descriptor:
+    with memory_file("document") as descriptor:
         done, written = 0, 0
         while done < len(pages):
             some = pages[done : done + limits.recognised_pages]
@@ -136,12 +135,12 @@ def _recognised(
                 written += len(line)
                 if "page" not in answer or written > ANSWER_BYTES_PER_CHARACTER * limits.max_text_chars:
                     raise damaged()
-                _write_all(descriptor, line)
+                write_all(descriptor, line)
                 done += 1
                 on_progress(needed.total - len(pages) + done, needed.total)
             if done == before:
                 raise took_too_long()
-        _seal(descriptor)
+        seal(descriptor)
         yield descriptor
 
 
@@ -226,32 +225,10 @@ def _ending(name: str) -> str:
 @contextmanager
 def _memory_file(plaintext: Iterable[bytes], cancelled: Callable[[], bool]) -> Iterator[int]:
     """Yield a descriptor of an anonymous file in memory that holds the plaintext and cannot change."""
-    with _memory() as descriptor:
+    with memory_file("document") as descriptor:
         for piece in plaintext:
             if cancelled():
                 raise ParsingCancelled
-            _write_all(descriptor, piece)
-        _seal(descriptor)
+            write_all(descriptor, piece)
+        seal(descriptor)
         yield descriptor
-
-
-@contextmanager
-def _memory() -> Iterator[int]:
-    descriptor = os.memfd_create("document", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _seal(descriptor: int) -> None:
-    """Make a memory file unchangeable, and go to its start."""
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, seals)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-
-
-def _write_all(descriptor: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(descriptor, view) :]

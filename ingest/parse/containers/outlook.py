@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO, Final
 
-import olefile  # type: ignore[import-untyped]
+import olefile
 from oxmsg import Message
 from oxmsg.attachment import Attachment
 from oxmsg.domain import constants as pid

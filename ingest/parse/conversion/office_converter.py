@@ -26,6 +26,7 @@ from typing import Final
 import structlog
 
 from infra.errors import UnreadableFile
+from ingest.parse.confined.memory import memory_file, write_all
 from ingest.parse.confined.sandbox import ParsingCancelled
 from ingest.parse.conversion.office_child import NOT_CONFINED
 from ingest.parse.detect import DOC, DOCX, PPT, PPTX
@@ -55,11 +56,6 @@ def find_converter() -> Path | None:
     return next((path.resolve() for path in installed if os.access(path, os.X_OK)), None)
 
 
-def needs_conversion(media_type: str) -> bool:
-    """Say whether files of this type are converted before they are parsed."""
-    return media_type in CONVERTED
-
-
 def convert(
     plaintext: Iterable[bytes],
     media_type: str,
@@ -76,11 +72,11 @@ def convert(
     if converter is None:
         raise _needs_converter()
     ending, filter_name, _ = CONVERTED[media_type]
-    with _memory_file("document") as document, _memory_file("result") as result, _private_folder() as scratch:
+    with memory_file("document") as document, memory_file("result") as result, _private_folder() as scratch:
         for piece in plaintext:
             if cancelled():
                 raise ParsingCancelled
-            _write_all(document, piece)
+            write_all(document, piece)
         os.lseek(document, 0, os.SEEK_SET)
         request = {
             "document": document,
@@ -177,21 +173,6 @@ def _needs_converter() -> UnreadableFile:
         hint="Save it as DOCX, PPTX or PDF and upload that. An administrator can also install LibreOffice on "
         "the server (packages libreoffice-writer-nogui and libreoffice-impress-nogui).",
     )
-
-
-@contextmanager
-def _memory_file(name: str) -> Iterator[int]:
-    descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _write_all(descriptor: int, piece: bytes) -> None:
-    view = memoryview(piece)
-    while view:
-        view = view[os.write(descriptor, view) :]
 
 
 @contextmanager

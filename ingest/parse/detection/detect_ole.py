@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-import olefile  # type: ignore[import-untyped]
+import olefile
 
 from ingest.parse import kinds
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-import olefile  # type: ignore[import-untyped]
+import olefile
 
 from infra.errors import UnreadableFile
 

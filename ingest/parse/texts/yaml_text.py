@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from infra.errors import UnreadableFile
 from ingest.parse.blocks import ParsedDocument, with_heading_paths
