@@ -13,7 +13,7 @@ export class ShareDialog {
   #labels;
   #subject = null;
   #changed = null;
-  #busy = false;
+  #turn = Promise.resolve();
 
   constructor(dialog) {
     this.#dialog = dialog;
@@ -132,10 +132,16 @@ export class ShareDialog {
     return this.#attempt((subject) => subject.label(wanted), "The labels are saved.");
   }
 
-  // Make one change at a time; say what was done, or why not, and show what is so afterwards.
-  async #attempt(change, words) {
-    if (this.#busy) return false;
-    this.#busy = true;
+  // Changes are made one after the other, in the order they were asked for: none is dropped while one is under way.
+  #attempt(change, words) {
+    const subject = this.#subject;
+    const done = this.#turn.then(() => subject === this.#subject && this.#make(change, words));
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  // Make a change; say what was done, or why not, and show what is so afterwards.
+  async #make(change, words) {
     const { status, problem } = this.#parts;
     showProblem(problem, null);
     status.textContent = "";
@@ -148,8 +154,6 @@ export class ShareDialog {
     } catch (error) {
       if (await this.#reread()) showProblem(problem, error);
       return false;
-    } finally {
-      this.#busy = false;
     }
   }
 

@@ -3,13 +3,12 @@
 import { subjectOf, WholeCollection } from "../access-subjects.js";
 import { call } from "../api.js";
 import { BatchSummary } from "../batch-summary.js";
-import { CollectionDeletion } from "../collection-deletion.js";
 import { CollectionHead } from "../collection-head.js";
 import { ALL, CollectionList, LOOSE } from "../collection-list.js";
 import { CollectionNaming } from "../collection-naming.js";
 import { CollectionPlacing } from "../collection-placing.js";
+import { DeletionDialog } from "../deletion-dialog.js";
 import { el, showProblem } from "../elements.js";
-import { FileDeletion } from "../file-deletion.js";
 import { FileDetails } from "../file-details.js";
 import { FileRow } from "../file-row.js";
 import { HiddenTexts } from "../hidden-texts.js";
@@ -52,14 +51,22 @@ const placing = new CollectionPlacing(document.getElementById("place"), collecti
   placed,
   changed: (row) => Promise.all([refresh(row), refreshCollections()]),
 });
-const removal = new CollectionDeletion(document.getElementById("collection-delete"), removed);
+const removal = new DeletionDialog(
+  document.getElementById("collection-delete"),
+  (collection) => `/v1/vector_stores/${encodeURIComponent(collection.id)}`,
+  removed,
+);
 const head = new CollectionHead(document.getElementById("collection-head"), {
   rename: (collection) => naming.open(collection),
   share: (collection) => sharing.open(new WholeCollection(collection), refreshCollections),
   remove: (collection) => removal.open(collection),
 });
 
-const deletion = new FileDeletion(document.getElementById("delete"), forgotten);
+const deletion = new DeletionDialog(
+  document.getElementById("delete"),
+  (row) => `/v1/files/${encodeURIComponent(row.file.id)}`,
+  forgotten,
+);
 const hidden = new HiddenTexts(document.getElementById("hidden-texts"), "curator" in page.collections.dataset);
 const details = new FileDetails(document.getElementById("details"), hidden);
 // Only those who may see them have these on their page.
