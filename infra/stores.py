@@ -30,6 +30,7 @@ class Stores:
 
     def close(self) -> None:
         """Close what holds files or connections, the ledger last."""
+        self.embedder.close()
         self.index.close()
         self.ledger.close()
         self.database.close()
@@ -40,7 +41,7 @@ def open_stores(settings: Settings) -> Stores:
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     _check_profile(settings)
     database, master_key = open_database(settings)
-    embedder = Embedder(settings.embedding_model, settings.embedding_dtype)
+    embedder = Embedder(settings.embedding_model, settings.embedding_dtype, apart=True)
     return Stores(
         database=database,
         master_key=master_key,

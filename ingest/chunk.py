@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Final
 
@@ -21,6 +22,9 @@ from ingest.parse.blocks import Block, Line, ParsedDocument, Place, one_line
 
 TARGET_WORDS: Final = 180
 OVERLAP_WORDS: Final = 30
+ESTIMATE_MARGIN: Final = 8
+"""So many tokens below the limit, a passage is not counted as a whole any more."""
+COUNTS_KEPT: Final = 1024
 # Below this a section is a fragment that no question would find on its own.
 SMALL_WORDS: Final = 60
 # The part of a passage's tokens that title and headings may take.
@@ -234,6 +238,8 @@ class _Fitting:
     ) -> None:
         self._title = one_line(title) if title else None
         self._count = count_tokens
+        # The same titles, headings and lines are counted again and again.
+        self._count_line = lru_cache(maxsize=COUNTS_KEPT)(count_tokens)
         self._max_tokens = max_tokens
         self._target_words = target_words
         self._overlap_words = overlap_words
@@ -259,8 +265,18 @@ class _Fitting:
 
     def fits(self, pieces: list[_Piece]) -> bool:
         """Say whether `pieces` make a passage of the wanted size; one short piece always does."""
-        words = sum(_words(piece.text) for piece in pieces)
-        return words <= self._target_words and self._count(self._embed_text(pieces)) <= self._max_tokens
+        texts = [piece.text for piece in pieces]
+        if sum(_words(text) for text in texts) > self._target_words:
+            return False
+        # No tokenizer makes more of a joined text than of its lines and what joins them. Counting each line
+        # once is much cheaper than counting the passage anew with every line that it gains.
+        context = self._context_of(pieces)
+        if (
+            sum(self._count_line(text) + 1 for text in (context, *texts))
+            <= self._max_tokens - ESTIMATE_MARGIN
+        ):
+            return True
+        return self._count(_below(context, texts)) <= self._max_tokens
 
     def leaves_room(self, headings: list[_Piece]) -> bool:
         """Say whether at least half a passage remains below these headings."""
@@ -351,9 +367,10 @@ class _Fitting:
         yield from self._forced(piece, (middle, end), [])
 
     def _embed_text(self, pieces: list[_Piece]) -> str:
-        text = "\n".join(piece.text for piece in pieces)
-        context = self._context(_common_path(piece.block.place.heading_path for piece in pieces))
-        return f"{context}\n{text}" if context else text
+        return _below(self._context_of(pieces), [piece.text for piece in pieces])
+
+    def _context_of(self, pieces: list[_Piece]) -> str:
+        return self._context(_common_path(piece.block.place.heading_path for piece in pieces))
 
     def _context(self, path: tuple[str, ...]) -> str:
         """Return title and headings in at most a quarter of the tokens; the innermost heading says most."""
@@ -361,12 +378,12 @@ class _Fitting:
         names = [name for name in (self._title, *path) if name]
         distinct = [name for at, name in enumerate(names) if name not in names[:at]]
         # The title stays as long as it can; outer headings go first.
-        while len(distinct) > 1 and self._count(" > ".join(distinct)) > allowed:
+        while len(distinct) > 1 and self._count_line(" > ".join(distinct)) > allowed:
             distinct.pop(1 if len(distinct) > 2 else 0)
         return self._shortened(" > ".join(distinct), allowed)
 
     def _shortened(self, text: str, allowed: int) -> str:
-        while text and self._count(text) > allowed:
+        while text and self._count_line(text) > allowed:
             text = text.rpartition(" ")[0] if " " in text else text[: len(text) // 2]
         return text
 
@@ -436,6 +453,10 @@ def _middle(text: str, start: int, end: int) -> int:
     half = (start + end) // 2
     space = text.rfind(" ", start + 1, half)
     return space + 1 if start < space + 1 < end and space > 0 else half
+
+
+def _below(context: str, texts: Iterable[str]) -> str:
+    return "\n".join([context, *texts] if context else texts)
 
 
 def _words(text: str) -> int:

@@ -7,8 +7,7 @@ before the last step, which is one transaction; every step may be repeated.
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Final
@@ -33,6 +32,7 @@ from infra.documents import (
     version_key,
 )
 from infra.embeddings import Embedder
+from infra.epoch import raise_epoch
 from infra.errors import ReaderKilled, StrongroomError, UnreadableFile
 from infra.files import FileStore
 from infra.keys import MasterKey, SealBroken
@@ -48,11 +48,13 @@ from ingest.parse.blocks import ParsedDocument
 from ingest.parse.confined.sandbox import ParsingCancelled
 from ingest.parse.limits import ParseLimits
 from ingest.parse.reading import read_document
+from ingest.progress import Progress
 from ingest.signature import signature_of
 
 # Part of every point id: passages made by another chunker never overwrite these.
 CHUNKER: Final = "structure-2"
-BATCH: Final = 32
+AT_ONCE: Final = 256
+"""Passages embedded before they are stored: of so many, those of like length make batches without padding."""
 UNREAD_KEPT: Final = 500
 """How many members of a file are listed that could not be read."""
 HIDDEN_KEPT: Final = 1000
@@ -125,38 +127,24 @@ class Pipeline:
         if version is None or document is None or document.deleted_at is not None:
             raise LostLease
         key = version_key(self.master_key, version)
-        parsed = self._parse(held, document.name, key)
-        chunks = self._chunk(held, parsed, document.name)
-        self._embed_and_index(held, chunks, key)
-        self._switch_over(held, parsed, key, len(chunks))
+        progress = Progress(self.database, held)
+        parsed = self._parse(held, document.name, key, progress)
+        chunks = self._chunk(parsed, document.name, progress)
+        indexed_epoch = self._embed_and_index(held, chunks, key, progress)
+        self._switch_over(held, parsed, key, len(chunks), indexed_epoch)
 
-    def _parse(self, held: Claim, name: str, key: bytes) -> ParsedDocument:
-        self._progress(held, "parse")
-
-        def on_progress(done: int, total: int | None) -> None:
-            self._progress(held, "parse", done, total)
-
-        # One long page tells of no progress for longer than a lease lasts.
-        renewed = time.monotonic()
-
-        def cancelled() -> bool:
-            nonlocal renewed
-            if time.monotonic() - renewed > jobs.LEASE_MS / 3000:
-                renewed = time.monotonic()
-                with self.database.write() as session:
-                    jobs.renew(session, held)
-            return self._is_cancelled(held)
-
+    def _parse(self, held: Claim, name: str, key: bytes, progress: Progress) -> ParsedDocument:
+        progress.begin("parse")
         return read_document(
             lambda: self.files.read(held.version_id, key),
             name,
             limits=self.limits,
-            on_progress=on_progress,
-            cancelled=cancelled,
+            on_progress=progress.at,
+            cancelled=progress.is_cancelled,
         )
 
-    def _chunk(self, held: Claim, parsed: ParsedDocument, name: str) -> list[Chunk]:
-        self._progress(held, "chunk")
+    def _chunk(self, parsed: ParsedDocument, name: str, progress: Progress) -> list[Chunk]:
+        progress.begin("chunk")
         chunks = chunks_of(
             parsed,
             self.embedder.count_tokens,
@@ -178,19 +166,24 @@ class Pipeline:
             )
         return chunks
 
-    def _embed_and_index(self, held: Claim, chunks: Sequence[Chunk], key: bytes) -> None:
+    def _embed_and_index(self, held: Claim, chunks: Sequence[Chunk], key: bytes, progress: Progress) -> int:
+        """Store the passages; returns the oldest epoch of the access lists that went into the index."""
         pipeline_hash = hashlib.sha256(f"{CHUNKER}:{self.embedder.tag}".encode()).hexdigest()[:16]
-        with self.database.write() as session:
-            # In one transaction with the fence: a worker that lost its lease must not remove what the next
-            # one has already stored.
-            jobs.progress(session, held, stage="embed", total=len(chunks))
-            remove_passages(session, version_id=held.version_id)
-        self.index.delete_version(held.version_id)
-        for first, batch in _batches(chunks):
-            self._progress(held, "embed", first, len(chunks))
-            vectors = self.embedder.embed_passages([chunk.embed_text for chunk in batch])
+        # In one transaction with the fence: a worker that lost its lease must not remove what the next one
+        # has already stored.
+        progress.begin(
+            "embed", len(chunks), also=lambda session: remove_passages(session, version_id=held.version_id)
+        )
+        if self.index.count(version_id=held.version_id):
+            self.index.delete_version(held.version_id)
+        epochs = []
+        for first in range(0, len(chunks), AT_ONCE):
+            batch = chunks[first : first + AT_ONCE]
+            progress.after(first)
+            vectors = self.embedder.embed_passages([chunk.embed_text for chunk in batch], progress.at)
             ids = [point_id(held.version_id, first + n, pipeline_hash) for n in range(len(batch))]
-            access = self._store_rows(held, first, len(chunks), ids, batch, key)
+            access = self._store_rows(held, first, ids, batch, key)
+            epochs.append(access.epoch)
             self.index.upsert(
                 [
                     Point(
@@ -204,10 +197,11 @@ class Pipeline:
                     for chunk_id, vector, chunk in zip(ids, vectors, batch, strict=True)
                 ]
             )
-        self._progress(held, "index", len(chunks), len(chunks))
+        progress.begin("index", len(chunks))
+        return min(epochs)
 
     def _store_rows(
-        self, held: Claim, first: int, total: int, ids: Sequence[str], batch: Sequence[Chunk], key: bytes
+        self, held: Claim, first: int, ids: Sequence[str], batch: Sequence[Chunk], key: bytes
     ) -> DocumentAccess:
         rows = [
             ChunkRow(
@@ -221,16 +215,19 @@ class Pipeline:
             for n, (chunk_id, chunk) in enumerate(zip(ids, batch, strict=True))
         ]
         with self.database.write() as session:
-            jobs.progress(session, held, stage="embed", done=first + len(rows), total=total)
+            # The fence: whoever lost the lease meanwhile stores nothing.
+            jobs.renew(session, held)
             session.add_all(rows)
             access = access_of(session, [held.document_id])
         return access.get(held.document_id, DocumentAccess())
 
-    def _switch_over(self, held: Claim, parsed: ParsedDocument, key: bytes, passages: int) -> None:
+    def _switch_over(
+        self, held: Claim, parsed: ParsedDocument, key: bytes, passages: int, indexed_epoch: int
+    ) -> None:
         """Let the new version answer and the old one stop, in one transaction with the job's end."""
         signature = signature_of(block.text for block in parsed.blocks if block.hidden is None)
         with self.database.write() as session:
-            document = session.get(Document, held.document_id)
+            document = session.get(Document, held.document_id, with_for_update=True)
             version = session.get(DocumentVersion, held.version_id)
             if document is None or version is None or document.deleted_at is not None:
                 raise LostLease
@@ -246,13 +243,17 @@ class Pipeline:
             keep_signature(session, version, signature)
             document.version_id = version.id
             # A share while points were still being written may have missed some of them.
-            document.indexed_epoch = -1
+            document.indexed_epoch = indexed_epoch
+            lagging = document.indexed_epoch < document.acl_epoch
+            # What was cached as readable does not have this document's new points.
+            raise_epoch(session)
             jobs.finish(session, held, "succeeded", passages=passages)
             self._record(session, held, outcome="ok")
         if replaced is not None:
             self.index.delete_version(replaced)
             settle_places(self.database, self.files, self.ledger, self.master_key, held.document_id)
-        refresh_access(self.database, self.index, [held.document_id])
+        if lagging:
+            refresh_access(self.database, self.index, [held.document_id])
 
     def _end(
         self, held: Claim, state: str, *, outcome: str, reason: tuple[str, str, str | None] | None = None
@@ -304,14 +305,6 @@ class Pipeline:
         if not current and (job is None or job.state in jobs.FINAL_STATES):
             self.index.delete_version(held.version_id)
 
-    def _progress(self, held: Claim, stage: str, done: int = 0, total: int | None = None) -> None:
-        with self.database.write() as session:
-            jobs.progress(session, held, stage=stage, done=done, total=total)
-
-    def _is_cancelled(self, held: Claim) -> bool:
-        with self.database.read() as session:
-            return jobs.is_cancelled(session, held)
-
     def _record(self, session: Session, held: Claim, *, outcome: str) -> None:
         self.ledger.record_in(
             session,
@@ -338,8 +331,3 @@ def _hidden_texts(parsed: ParsedDocument) -> list[Hidden]:
 def _is_superseded(session: Session, document: Document, version: DocumentVersion) -> bool:
     current = session.get(DocumentVersion, document.version_id) if document.version_id else None
     return current is not None and current.number > version.number
-
-
-def _batches(chunks: Sequence[Chunk]) -> Iterator[tuple[int, Sequence[Chunk]]]:
-    for first in range(0, len(chunks), BATCH):
-        yield first, chunks[first : first + BATCH]

@@ -8,19 +8,22 @@ at twenty points in the time of one cold start. Nothing is forked after a thread
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
+from infra.embeddings import encoder_child, encoder_process
 from tests.serving import ROOT, Server
 
 IMPORT_S = 240.0
@@ -145,6 +148,78 @@ def import_everything() -> None:
     import services.cli.program  # noqa: F401
 
 
+@dataclass
+class ForkedChild:
+    """A fork of this process in the place of a `subprocess.Popen`, as far as the embedder asks it."""
+
+    pid: int
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    returncode: int | None = None
+
+    def poll(self) -> int | None:
+        """Return how it ended, None while it runs."""
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait for its end; raises TimeoutExpired."""
+        deadline = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("encoder", timeout)
+            time.sleep(0.02)
+        return code
+
+    def kill(self) -> None:
+        """End it at once."""
+        os.kill(self.pid, signal.SIGKILL)
+
+
+def keep_an_encoder_ready() -> None:
+    """Fork now, while there are no threads, what the embedder would start with PyTorch's whole import.
+
+    The fork waits until it is handed its pipes, and then runs the embedder's own child program. Should it
+    have to be started once more, that is done the long way.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        ours.close()
+        become_encoder(theirs)
+    theirs.close()
+    long_way = encoder_process.start_child
+
+    def start_child(channels: list[int]) -> Any:
+        if ours.fileno() == -1:
+            return long_way(channels)
+        orders, our_orders = os.pipe()
+        our_answer, answer = os.pipe()
+        socket.send_fds(ours, [json.dumps(channels).encode()], [orders, answer, *channels])
+        os.close(orders)
+        os.close(answer)
+        ours.close()
+        return ForkedChild(pid, os.fdopen(our_orders, "wb"), os.fdopen(our_answer, "rb"))
+
+    setattr(encoder_process, "start_child", start_child)  # noqa: B010 - nothing else may be replaced so
+
+
+def become_encoder(waiting: socket.socket) -> None:
+    """Wait for the pipes of an encoder and be one; end when the server has ended before. Never returns."""
+    numbers, descriptors, *_ = socket.recv_fds(waiting, 4096, 64)
+    if descriptors:
+        # Out of the way first: some may have a number that another one must get.
+        orders, answer, *channels = [fcntl.fcntl(each, fcntl.F_DUPFD_CLOEXEC, 500) for each in descriptors]
+        os.closerange(3, 500)
+        for channel, number in zip(channels, json.loads(numbers), strict=True):
+            os.dup2(channel, number)
+            os.close(channel)
+        encoder_child.serve(os.fdopen(orders, "rb"), os.fdopen(answer, "wb"))
+    os._exit(0)
+
+
 def become_server(request: dict[str, Any]) -> None:
     """Turn this fork into the command with its own session, log and environment; never returns."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -155,6 +230,7 @@ def become_server(request: dict[str, Any]) -> None:
     for descriptor, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(descriptor, target)
     os.environ.update(request["environment"])
+    keep_an_encoder_ready()
     sys.argv = ["strongroom", *request["arguments"]]
     from services.cli.program import run
 

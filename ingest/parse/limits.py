@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from infra.errors import UnreadableFile
+
 if TYPE_CHECKING:
     from infra.settings import Settings
 
@@ -41,3 +43,12 @@ class ParseLimits:
     def as_dict(self) -> dict[str, Any]:
         """Return the limits as JSON values."""
         return asdict(self)
+
+
+def too_much_text(limits: ParseLimits) -> UnreadableFile:
+    """Return the error for a document with more text than one document may have."""
+    return UnreadableFile(
+        "too_complex",
+        f"This document holds more than {limits.max_text_chars:,} characters of text.",
+        hint="Split it into several files.",
+    )

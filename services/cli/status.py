@@ -58,18 +58,19 @@ def _local(url: str, settings: Settings) -> dict[str, Any] | None:
         "pid": server.pid,
         "started_at": int(server.started),
         "memory_bytes": process.memory_info().rss,
-        "model_memory_bytes": _model_memory(process),
+        "model_memory_bytes": _memory_of(process, "infra.llama_server"),
+        "embedder_memory_bytes": _memory_of(process, "infra.embeddings.encoder_child"),
         "disk_bytes": _disk(settings.data_dir),
         "record": record_facts(settings),
     }
 
 
-def _model_memory(server: psutil.Process) -> int:
-    """Return the resident memory of the built-in model's process in bytes; 0 when there is none."""
+def _memory_of(server: psutil.Process, program: str) -> int:
+    """Return the resident memory of one of the server's own processes in bytes; 0 when there is none."""
     total = 0
     for child in server.children():
         try:
-            if "infra.llama_server" in child.cmdline():
+            if program in child.cmdline():
                 total += child.memory_info().rss
         except psutil.Error:
             continue
@@ -114,9 +115,15 @@ def _lines(facts: dict[str, Any]) -> list[tuple[str, str]]:
     return [
         *lines,
         ("record", _record_in_words(local["record"])),
-        ("memory", f"{in_words(local['memory_bytes'])} (process {local['pid']})"),
+        ("memory", _memory_in_words(local)),
         ("disk", disk),
     ]
+
+
+def _memory_in_words(local: dict[str, Any]) -> str:
+    apart = local["embedder_memory_bytes"]
+    more = f", {in_words(apart)} for embedding" if apart else ""
+    return f"{in_words(local['memory_bytes'])} (process {local['pid']}){more}"
 
 
 def _model_in_words(state: str, local: dict[str, Any] | None) -> str:

@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -335,8 +335,11 @@ class HashingEmbedder:
         unit: NDArray[np.float32] = (total / np.linalg.norm(total)).astype(np.float32)
         return unit
 
-    def embed_passages(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def embed_passages(
+        self, texts: Sequence[str], on_progress: Callable[[int], None] = lambda done: None
+    ) -> NDArray[np.float32]:
         """Return unit vectors, shape (texts, dimensions)."""
+        on_progress(len(texts))
         return np.stack([self.embed_query(text) for text in texts])
 
     def embed_sentences(self, texts: Sequence[str]) -> NDArray[np.float32]:

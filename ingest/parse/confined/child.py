@@ -22,11 +22,10 @@ from infra.errors import UnreadableFile
 from ingest.parse import detect, load_parser, parse
 from ingest.parse.confined import confinement
 from ingest.parse.kinds import CONVERTED_FIRST
-from ingest.parse.limits import ParseLimits
+from ingest.parse.limits import ParseLimits, too_much_text
 from ingest.parse.pages import scanned
 from ingest.parse.pages.page_layout import PrintedPage
 from ingest.parse.pages.scanned import PAGED, NeedsRecognition
-from ingest.parse.texts.text import too_much_text
 
 # openpyxl imports numpy where it finds it, only to recognise its number types: a third of a second for
 # nothing. Text recognition, which computes with it, makes it present again.

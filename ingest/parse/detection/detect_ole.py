@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import struct
-from typing import BinaryIO
-
-import olefile
+from typing import TYPE_CHECKING, BinaryIO
 
 from ingest.parse import kinds
+
+if TYPE_CHECKING:
+    import olefile
 
 OLE_MAGIC = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 # MS-XLS 2.4.117 FilePass; MS-DOC 2.5.2 fEncrypted; MS-PPT 2.3.2 the token of an encrypted document.
@@ -24,9 +25,12 @@ def ole_kind(file: BinaryIO, extension: str) -> str:
 
     Raises UnreadableFile: `encrypted`, `damaged`, `mislabelled` or `unsupported_type`.
     """
+    # Hardly a file needs it, and every child that reads one would wait for it.
+    from olefile import OleFileIO
+
     file.seek(0)
     try:
-        with olefile.OleFileIO(file) as container:
+        with OleFileIO(file) as container:
             return _kind(container, extension)
     except _BROKEN as error:
         # A damaged directory does not hide that the rest is encrypted (MS-OFFCRYPTO).

@@ -10,7 +10,7 @@ from typing import BinaryIO, Final
 from infra.errors import UnreadableFile
 from ingest.parse.blocks import Block, BlockKind, ParsedDocument, one_line, with_heading_paths
 from ingest.parse.detect import RTF
-from ingest.parse.limits import ParseLimits
+from ingest.parse.limits import ParseLimits, too_much_text
 from ingest.parse.office.rtf_words import (
     CHARACTERS,
     DEFAULT_HALF_POINTS,
@@ -35,7 +35,7 @@ from ingest.parse.runs import (
     without_headings,
 )
 from ingest.parse.texts.tabular import table_blocks
-from ingest.parse.texts.text import no_text, too_much_text
+from ingest.parse.texts.text import no_text
 
 MAX_GROUP_DEPTH: Final = 1000
 # Pictures are written as text of twice their size, so a long file may hold little to read.

@@ -10,10 +10,10 @@ from openpyxl.utils import get_column_letter
 
 from infra.errors import UnreadableFile
 from ingest.parse.blocks import Block, Hidden, Place, one_line, row_text
-from ingest.parse.limits import ParseLimits
+from ingest.parse.limits import ParseLimits, too_much_text
 from ingest.parse.runs import concealed, hidden_text
 from ingest.parse.texts.tabular import ROWS_PER_BLOCK
-from ingest.parse.texts.text import MAX_BLOCK_CHARS, too_much_text
+from ingest.parse.texts.text import MAX_BLOCK_CHARS
 
 
 class SheetBlocks:

@@ -37,26 +37,27 @@ def page_lines(page: Any, textpage: Any, view: View, sight: Sight) -> list[Print
 
 @dataclass(slots=True)
 class _Run:
-    """Characters of one line: (index, code point), and whether the line breaks within a word."""
+    """Characters of one line: (index, character), and whether the line breaks within a word."""
 
-    characters: list[tuple[int, int]]
+    characters: list[tuple[int, str]]
     hyphenated: bool = False
     hidden: Hidden | None = None
 
 
 def _runs(textpage: Any) -> Iterator[_Run]:
     """Yield the characters of each line; PDFium puts a line break where the text moves to another line."""
-    code_at = pdfium.FPDFText_GetUnicode
+    # Bound once: these lines run for every character of a document.
+    code_at, page = pdfium.FPDFText_GetUnicode, textpage.raw
     run = _Run([])
     for index in range(textpage.count_chars()):
-        code = code_at(textpage, index)
+        code = code_at(page, index)
         if code in (0x0A, 0x0D) or code in _SOFT_HYPHENS:
             run.hyphenated = code in _SOFT_HYPHENS
             if run.characters:
                 yield run
                 run = _Run([])
         elif code:
-            run.characters.append((index, code))
+            run.characters.append((index, chr_of(code)))
     if run.characters:
         yield run
 
@@ -68,7 +69,7 @@ def _by_visibility(run: _Run, sight: Sight) -> Iterator[_Run]:
         return
     part = _Run([])
     for word in _words(run):
-        inked = [index for index, code in word if not chr_of(code).isspace()]
+        inked = [index for index, character in word if not character.isspace()]
         hidden = sight.hidden(inked) if inked else part.hidden
         if part.characters and hidden != part.hidden:
             yield part
@@ -78,15 +79,15 @@ def _by_visibility(run: _Run, sight: Sight) -> Iterator[_Run]:
     yield replace(part, hyphenated=run.hyphenated)
 
 
-def _words(run: _Run) -> Iterator[list[tuple[int, int]]]:
+def _words(run: _Run) -> Iterator[list[tuple[int, str]]]:
     """Yield the characters of each word and of each space between words."""
-    for _, word in groupby(run.characters, key=lambda character: chr_of(character[1]).isspace()):
+    for _, word in groupby(run.characters, key=lambda character: character[1].isspace()):
         yield list(word)
 
 
 def _printed(textpage: Any, run: _Run, view: View) -> PrintedLine | None:
     """Measure one run; None when it is blank. What lies off the displayed page is hidden."""
-    inked = [index for index, code in run.characters if not chr_of(code).isspace()]
+    inked = [index for index, character in run.characters if not character.isspace()]
     if not inked:
         return None
     size = _font_size(textpage, inked[0]) or 1.0
@@ -102,27 +103,33 @@ def _printed(textpage: Any, run: _Run, view: View) -> PrintedLine | None:
 
 def _text_and_box(textpage: Any, run: _Run, view: View, size: float) -> tuple[str, Box]:
     pieces: list[str] = []
-    x0, y0, x1, y1 = float("inf"), float("inf"), float("-inf"), float("-inf")
+    # In PDF space; the whole is turned as the page is displayed once it is known.
+    left, bottom, right, top = float("inf"), float("inf"), float("-inf"), float("-inf")
     end_of_last: float | None = None
-    rectangle = pdfium.FS_RECTF()
-    for index, code in run.characters:
-        character = chr_of(code)
+    box_at, page, rectangle = pdfium.FPDFText_GetLooseCharBox, textpage.raw, pdfium.FS_RECTF()
+    where = ctypes.byref(rectangle)
+    for index, character in run.characters:
         if character.isspace():
             pieces.append(" ")
             continue
-        if pdfium.FPDFText_GetLooseCharBox(textpage, index, rectangle):
-            box = view.box(rectangle.left, rectangle.bottom, rectangle.right, rectangle.top)
-            if end_of_last is not None and box[0] - end_of_last > CELL_GAP * size:
+        if box_at(page, index, where):
+            own = rectangle.left, rectangle.bottom, rectangle.right, rectangle.top
+            start, end = view.extent(*own)
+            if end_of_last is not None and start - end_of_last > CELL_GAP * size:
                 pieces.append(" | ")
-            end_of_last = box[2]
-            x0, y0, x1, y1 = min(x0, box[0]), min(y0, box[1]), max(x1, box[2]), max(y1, box[3])
+            end_of_last = end
+            # Comparisons, because four calls of `min` and `max` would cost more than all the rest.
+            left = own[0] if own[0] < left else left
+            bottom = own[1] if own[1] < bottom else bottom
+            right = own[2] if own[2] > right else right
+            top = own[3] if own[3] > top else top
         pieces.append(character)
     text = re.sub(
         r"\s*( \| )\s*",
         r"\1",
         one_line("".join(pieces).encode("utf-16", "surrogatepass").decode("utf-16", "ignore")),
     )
-    return text, (x0, y0, x1, y1)
+    return text, view.box(left, bottom, right, top) if right >= left else (0.0, 0.0, -1.0, -1.0)
 
 
 def chr_of(code: int) -> str:

@@ -21,6 +21,18 @@ class View:
         (xa, ya), (xb, yb) = self._point(left, bottom), self._point(right, top)
         return min(xa, xb), min(ya, yb), max(xa, xb), max(ya, yb)
 
+    def extent(self, left: float, bottom: float, right: float, top: float) -> tuple[float, float]:
+        """Return where a box begins and ends along the displayed line, from some common origin."""
+        match self._rotation:
+            case 0:
+                return left, right
+            case 90:
+                return bottom, top
+            case 180:
+                return -right, -left
+            case _:
+                return -top, -bottom
+
     def _point(self, x: float, y: float) -> tuple[float, float]:
         match self._rotation:
             case 90:

@@ -19,7 +19,7 @@ from bs4.element import NavigableString, PageElement, PreformattedString
 from infra.errors import UnreadableFile
 from ingest.parse.blocks import Block, BlockKind, ParsedDocument, one_line, row_text, with_heading_paths
 from ingest.parse.detect import HTML
-from ingest.parse.limits import ParseLimits
+from ingest.parse.limits import ParseLimits, too_much_text
 from ingest.parse.runs import Run, unseen_blocks
 from ingest.parse.texts.html_looks import Look, Styles
 from ingest.parse.texts.text import (
@@ -28,7 +28,6 @@ from ingest.parse.texts.text import (
     decoded_as,
     no_text,
     pieces_of,
-    too_much_text,
 )
 
 _DROPPED = frozenset(

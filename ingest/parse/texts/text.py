@@ -13,7 +13,7 @@ from charset_normalizer import from_bytes
 from infra.errors import UnreadableFile
 from ingest.parse.blocks import Block, ParsedDocument, Place
 from ingest.parse.detect import HEAD_BYTES, TEXT, utf16_without_mark
-from ingest.parse.limits import ParseLimits
+from ingest.parse.limits import ParseLimits, too_much_text
 
 # One block is one JSON line between the child and its parent; a novel without blank lines is many blocks.
 MAX_BLOCK_CHARS = 20_000
@@ -80,15 +80,6 @@ def read_text(file: BinaryIO, limits: ParseLimits) -> str:
     if len(text) > limits.max_text_chars:
         raise too_much_text(limits)
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
-
-
-def too_much_text(limits: ParseLimits) -> UnreadableFile:
-    """Return the error for a document with more text than one document may have."""
-    return UnreadableFile(
-        "too_complex",
-        f"This document holds more than {limits.max_text_chars:,} characters of text.",
-        hint="Split it into several files.",
-    )
 
 
 def decoded(raw: bytes) -> str:

@@ -11,10 +11,10 @@ from xml.parsers import expat
 from infra.errors import UnreadableFile
 from ingest.parse.blocks import ParsedDocument, one_line, with_heading_paths
 from ingest.parse.detect import XML
-from ingest.parse.limits import ParseLimits
+from ingest.parse.limits import ParseLimits, too_much_text
 from ingest.parse.texts.json_text import title_of
 from ingest.parse.texts.nested import Fields, Items, Scalar, Value, nested_blocks
-from ingest.parse.texts.text import decoded, decoded_as, no_text, too_much_text
+from ingest.parse.texts.text import decoded, decoded_as, no_text
 from ingest.parse.texts.text import parse as parse_text
 
 MAX_DEPTH: Final = 100

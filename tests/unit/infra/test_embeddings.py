@@ -7,12 +7,18 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
+from sentence_transformers import SentenceTransformer
 
-from infra.embeddings import Embedder, packaged_model
+from infra.embeddings import Embedder, ModelFolder, packaged_model
+from infra.embeddings.encoder_process import ProcessEncoder
 from infra.errors import ConfigurationError
 
 ROOT = Path(__file__).parents[3]
@@ -145,13 +151,106 @@ def test_threads_get_what_one_thread_gets(fast: Embedder) -> None:
         assert all(np.array_equal(vector, expected[number]) for vector in received[number])
 
 
+def test_progress_is_told_and_may_end_the_work(fast: Embedder) -> None:
+    """Each batch is counted, up to all texts; what the listener raises comes out at once."""
+    told: list[int] = []
+    fast.embed_passages(["bolts"] * 40, told.append)
+    assert told == [16, 32, 40]
+
+    def stop(done: int) -> None:
+        raise LookupError(done)
+
+    with pytest.raises(LookupError):
+        fast.embed_passages(["bolts"] * 4000, stop)
+
+
+# --- in a process of its own ----------------------------------------------------------------------
+
+
+def running(encoder: ProcessEncoder) -> psutil.Process:
+    """Return the child's process."""
+    assert encoder.pid is not None
+    return psutil.Process(encoder.pid)
+
+
+@pytest.fixture(scope="module")
+def apart() -> Iterator[ProcessEncoder]:
+    """A child with the packaged model; starting one takes seconds."""
+    encoder = ProcessEncoder(ModelFolder(packaged_model()), "float32")
+    yield encoder
+    encoder.close()
+
+
+def test_a_process_apart_gives_the_same_vectors(apart: ProcessEncoder, exact: Embedder) -> None:
+    """From several threads at once, each gets its own, as from the model in this process."""
+    assert apart.load() == 384
+    with ThreadPoolExecutor(8) as pool:
+        received = list(pool.map(lambda text: apart.encode([text], "document"), PASSAGES * 4))
+    expected = exact.embed_passages(PASSAGES)
+    assert np.allclose(np.vstack(received), np.vstack([expected] * 4), atol=1e-5)
+
+
+def test_a_killed_process_is_started_again(apart: ProcessEncoder) -> None:
+    """A child that died is replaced without a word, also in the middle of a batch."""
+    apart.load()
+    first = running(apart)
+    with ThreadPoolExecutor(1) as pool:
+        embedding = pool.submit(apart.encode, ["a long passage about bolts " * 60] * 64, "document")
+        time.sleep(0.2)
+        first.kill()
+        assert embedding.result().shape == (64, 384)
+    assert running(apart).pid != first.pid
+
+
+def test_the_process_ends_with_the_one_that_started_it() -> None:
+    """However that ends: here by a signal that nobody can catch."""
+    parent = subprocess.Popen([sys.executable, "-c", APART], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    with parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    child.wait(30)
+
+
+def test_the_process_knows_none_of_our_settings(
+    apart: ProcessEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some of them are secrets, and a model has no use for any."""
+    monkeypatch.setenv("STRONGROOM_MASTER_KEY", "secret")
+    apart.close()
+    apart.load()
+    assert not [name for name in running(apart).environ() if name.startswith("STRONGROOM_")]
+
+
+def test_a_model_that_cannot_be_loaded_is_the_same_error_apart(folder: Path) -> None:
+    """The child's refusal is raised here, and no child is left."""
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").write_bytes(b"\x08\x00\x00\x00\x00\x00\x00\x00")
+    encoder = ProcessEncoder(ModelFolder(folder), "float32")
+    with pytest.raises(ConfigurationError, match="cannot be loaded"):
+        encoder.load()
+    assert encoder.pid is None
+
+
+APART = """
+from infra.embeddings.encoder_process import ProcessEncoder
+from infra.embeddings import ModelFolder, packaged_model
+
+encoder = ProcessEncoder(ModelFolder(packaged_model()), "float32")
+encoder.load()
+print(encoder.pid, flush=True)
+encoder.encode(["a long passage about bolts " * 60] * 5000, "document")
+"""
+
+
 # --- tokens, limits, names ------------------------------------------------------------------------
 
 
 def test_tokens_are_the_models_own(exact: Embedder) -> None:
     """Our count equals what the loaded model's tokenizer makes of the text, without its marks."""
     text = "Unbelievable! Émile's e-mail: 3.14159 — naïve tokenization, 日本語 & ümlauts."
-    assert exact.count_tokens(text) == len(exact.load().tokenizer.tokenize(text))
+    loaded = SentenceTransformer(str(packaged_model()), device="cpu", local_files_only=True)
+    assert exact.count_tokens(text) == len(loaded.tokenizer.tokenize(text))
     assert exact.count_tokens("") == 0
     assert exact.count_tokens("word " * 1000) == 1000
 
@@ -180,7 +279,8 @@ def test_the_models_prompts_are_used(folder: Path, exact: Embedder) -> None:
 
 def test_dimensions_are_told_before_and_after_loading(exact: Embedder) -> None:
     """What the files say is what the model gives."""
-    assert Embedder(None).dimensions == 384 == exact.load().get_embedding_dimension()
+    exact.load()
+    assert Embedder(None).dimensions == 384 == exact.embed_query("bolts").size
 
 
 def test_the_tag_follows_files_and_arithmetic(folder: Path) -> None:

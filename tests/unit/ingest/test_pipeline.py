@@ -201,10 +201,10 @@ def test_a_cancelled_job_leaves_nothing(
     job_id = submitted()
     embed = stores.embedder.embed_passages
 
-    def cancel_then_embed(texts: Sequence[str]) -> Any:
+    def cancel_then_embed(texts: Sequence[str], *how: Any) -> Any:
         with stores.database.write() as session:
             jobs.cancel(session, session.get_one(Job, job_id))
-        return embed(texts)
+        return embed(texts, *how)
 
     monkeypatch.setattr(stores.embedder, "embed_passages", cancel_then_embed)
     pipeline.run(job_id)
@@ -246,11 +246,11 @@ def test_a_file_deleted_while_it_is_read_leaves_no_points(
     document_id = job_of(stores, job_id).document_id
     embed = stores.embedder.embed_passages
 
-    def delete_then_embed(texts: Sequence[str]) -> Any:
+    def delete_then_embed(texts: Sequence[str], *how: Any) -> Any:
         with stores.database.write() as session:
             session.get_one(Document, document_id).deleted_at = now_ms()
         remove_document(stores.database, stores.index, stores.files, document_id)
-        return embed(texts)
+        return embed(texts, *how)
 
     monkeypatch.setattr(stores.embedder, "embed_passages", delete_then_embed)
     pipeline.run(job_id)
