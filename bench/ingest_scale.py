@@ -35,7 +35,7 @@ from infra.clock import new_id
 from infra.vectors import EdgeIndex, Point, point_id
 from ingest.parse.limits import ParseLimits
 from ingest.parse.reading import read_document
-from ingest.pipeline import BATCH
+from ingest.pipeline import AT_ONCE
 from tests.made_documents import docx_of, pdf_of
 
 DIMENSIONS = 384
@@ -154,12 +154,12 @@ def _growth(folder: Path, most: int) -> None:
     sizes = sorted({size for size in (1_000, 3_000, 10_000, 30_000, 100_000) if size <= most} | {most})
     print("\n| passages in the index | ms a batch of 32 | ms a search |\n|---|---|---|")
     batches: list[float] = []
-    for stored in range(0, most, BATCH):
+    for stored in range(0, most, AT_ONCE):
         points = _points(rng, words, stored, access)
         started = time.monotonic()
         index.upsert(points)
         batches.append(time.monotonic() - started)
-        if sizes and stored + BATCH >= sizes[0]:
+        if sizes and stored + AT_ONCE >= sizes[0]:
             searches = [_search(index, scope, rng) for _ in range(10)]
             print(
                 f"| {sizes.pop(0):,} | {median(batches[-30:]) * 1000:.1f} | {median(searches) * 1000:.1f} |"
@@ -171,7 +171,7 @@ def _points(
     rng: np.random.Generator, words: random.Random, first: int, access: DocumentAccess
 ) -> Sequence[Point]:
     version = new_id()
-    vectors = rng.normal(size=(BATCH, DIMENSIONS)).astype(np.float32)
+    vectors = rng.normal(size=(AT_ONCE, DIMENSIONS)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return [
         Point(

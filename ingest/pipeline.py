@@ -215,8 +215,10 @@ class Pipeline:
             for n, (chunk_id, chunk) in enumerate(zip(ids, batch, strict=True))
         ]
         with self.database.write() as session:
-            # The fence: whoever lost the lease meanwhile stores nothing.
+            # Whoever lost the lease stores nothing, nor does anybody for a file that is being deleted.
             jobs.renew(session, held)
+            if jobs.is_cancelled(session, held):
+                raise Cancelled
             session.add_all(rows)
             access = access_of(session, [held.document_id])
         return access.get(held.document_id, DocumentAccess())

@@ -77,6 +77,7 @@ BACKGROUND: Final = {
     "tasks": "Runs the tasks; each writes its own events.",
     "sweep": "Queues abandoned work again: `job.swept`, or `file.parsed` for what is given up. "
     "Removes uploads that nobody went on with: `upload.dropped`.",
+    "encoder lane": "Embeds, in the embedding model's own process, which knows no names and keeps nothing.",
     "sync": "Looks at watched folders and buckets: `file.uploaded`, `file.moved`, `file.unplaced`, "
     "`file.deleted`, `sync.halted`.",
     "outbox": "Delivers wake-ups of tasks; changes nothing that is anybody's.",

@@ -41,7 +41,7 @@ def serve(orders: BinaryIO, out: BinaryIO) -> None:
     channels = order["channels"]
     for requests, answers in zip(channels[::2], channels[1::2], strict=True):
         streams = os.fdopen(requests, "rb"), os.fdopen(answers, "wb")
-        threading.Thread(target=_answer, args=(encoder, *streams), daemon=True).start()
+        threading.Thread(target=_answer, args=(encoder, *streams), name="encoder lane", daemon=True).start()
     _send(out, {"length": length})
     orders.read()
     # Whatever is being computed has nobody to read it.

@@ -216,15 +216,14 @@ class _Channel:
 
 def start_child(channels: list[int]) -> subprocess.Popen[bytes]:
     """Start the child, which inherits the descriptors `channels`."""
-    # Nothing of the server's own settings, some of which are secrets.
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("STRONGROOM_")}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", "infra.embeddings.encoder_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # a library's complaints may quote a passage
         pass_fds=channels,
-        env={**environment, "PYTHONPATH": str(_PACKAGES)},
+        # Nothing of the server's own environment, in which there are secrets.
+        env={"PYTHONPATH": str(_PACKAGES), "LC_ALL": "C.UTF-8"},
         start_new_session=True,  # a person's Ctrl-C is for the server, which still has work for the child
     )
 
