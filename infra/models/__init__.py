@@ -1,1 +1,1 @@
-"""Language-model files on this machine: which there are, where they come from, what they weigh."""
+"""Language models: the files on this machine, and what is known of those that teams bring."""

@@ -13,7 +13,9 @@ import typer
 from infra.errors import ConfigurationError, InvalidInput, StrongroomError
 from services.cli.access import access
 from services.cli.audit import audit
+from services.cli.evaluate import evaluation
 from services.cli.flags import DataDir, Json, Key, Url
+from services.cli.models import Small, models
 from services.cli.witness import witness
 
 if TYPE_CHECKING:
@@ -32,15 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-models = typer.Typer(help="Language models on this machine.", no_args_is_help=True)
 config = typer.Typer(help="Settings.", no_args_is_help=True)
 app.add_typer(models, name="models")
 app.add_typer(audit, name="audit")
 app.add_typer(config, name="config")
 app.add_typer(access, name="access")
 app.add_typer(witness, name="witness")
-
-Small = Annotated[bool, typer.Option("--small", help="Use the lighter starter model (0.5 B parameters).")]
+app.add_typer(evaluation, name="eval")
 
 
 def run() -> None:
@@ -190,22 +190,6 @@ def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
 
     if not doctor(_settings(data_dir=data_dir), as_json=as_json):
         raise typer.Exit(1)
-
-
-@models.command("fetch")
-def fetch_model(small: Small = False, as_json: Json = False) -> None:
-    """Fetch the starter model for this machine; it is verified by its digest, and resumed after a break."""
-    from services.cli.starter import fetch_starter
-
-    fetch_starter(_settings(), small=small, as_json=as_json)
-
-
-@models.command("list")
-def list_models(as_json: Json = False) -> None:
-    """List the models on this machine and those that can be fetched."""
-    from services.cli.starter import list_models
-
-    list_models(_settings(), as_json=as_json)
 
 
 @config.command("show")

@@ -79,18 +79,9 @@ def fetch_starter(settings: Settings, *, small: bool, as_json: bool) -> None:
         answers().print(f"{starter.title} is in {path}", soft_wrap=True)
 
 
-def list_models(settings: Settings, *, as_json: bool) -> None:
-    """List the models on this machine and those that can be fetched."""
-    rows = [*_present(settings), *_to_be_had(settings)]
-    if as_json:
-        print_json(rows)
-        return
-    from rich.table import Table
-
-    table = Table("size", "state", "model", box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(in_words(row["bytes"]), row["state"], f"{row['name']}\n{row['note']}".strip())
-    answers().print(table)
+def local_models(settings: Settings) -> list[dict[str, Any]]:
+    """Return the models on this machine and those that can be fetched: name, bytes, state, note, path."""
+    return [*_present(settings), *_to_be_had(settings)]
 
 
 def _present(settings: Settings) -> list[dict[str, Any]]:

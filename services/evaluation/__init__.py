@@ -1,0 +1,1 @@
+"""How good the answers are: sets of questions, measures with intervals, comparisons, and a report."""
