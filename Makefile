@@ -22,7 +22,7 @@ export UV_TORCH_BACKEND ?= cpu
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install up demo down test coverage test-nightly soak check fmt lock openapi bench-quality bench-filtered bench-audit clean
+.PHONY: help install up demo down test coverage test-nightly soak check fmt lock openapi bench-quality bench-filtered bench-audit bench-ingest clean
 
 help: ## list these targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ bench-audit: $(VENV)/.installed-dev ## measure what the record costs (BENCH_FLAG
 
 openapi: $(VENV)/.installed ## print the HTTP interface as OpenAPI
 	@$(BIN)/strongroom openapi
+
+bench-ingest: $(VENV)/.installed-dev ## measure ingestion: against the bare embedder, with two workers, by format and size
+	@$(BIN)/python -m bench.ingest
+	@$(BIN)/python -m bench.ingest --workers
+	@$(BIN)/python -m bench.ingest_scale $(BENCH_FLAGS)
 
 clean: ## remove caches; data, models and the environment stay
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage

@@ -145,9 +145,16 @@ class Pipeline:
 
     def _chunk(self, parsed: ParsedDocument, name: str, progress: Progress) -> list[Chunk]:
         progress.begin("chunk")
+
+        def count_tokens(text: str) -> int:
+            # Cutting does this all the time; cutting a book takes longer than a person, or a lease, waits.
+            if progress.is_cancelled():
+                raise Cancelled
+            return self.embedder.count_tokens(text)
+
         chunks = chunks_of(
             parsed,
-            self.embedder.count_tokens,
+            count_tokens,
             self.embedder.max_tokens,
             title=PurePath(name).stem,
             with_hidden=self.with_hidden_text,

@@ -16,7 +16,7 @@ from infra.errors import ReaderKilled
 from infra.settings import Settings
 from infra.stores import Stores
 from infra.vectors import IndexUnavailable
-from ingest import jobs
+from ingest import jobs, progress
 from ingest.index import mend, missing_points, reconcile, remove_document
 from ingest.parse.reading import read_document
 from ingest.pipeline import Pipeline
@@ -207,6 +207,30 @@ def test_a_cancelled_job_leaves_nothing(
         return embed(texts, *how)
 
     monkeypatch.setattr(stores.embedder, "embed_passages", cancel_then_embed)
+    pipeline.run(job_id)
+    assert job_of(stores, job_id).state == "cancelled"
+    assert rows_and_points(stores, job_of(stores, job_id).version_id) == ([], [])
+
+
+def test_cancelling_is_noticed_while_a_text_is_cut(
+    stores: Stores, pipeline: Pipeline, submitted: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is embedded any more; a book's worth of text would take longer than a person waits."""
+    job_id = submitted()
+    count = stores.embedder.count_tokens
+
+    def cancel_then_count(text: str) -> int:
+        with stores.database.write() as session:
+            if not session.get_one(Job, job_id).cancel_requested:
+                jobs.cancel(session, session.get_one(Job, job_id))
+        return count(text)
+
+    def never(*_: object) -> None:
+        raise AssertionError("it was embedded")
+
+    monkeypatch.setattr(progress, "LOOKED_EVERY_S", 0.0)
+    monkeypatch.setattr(stores.embedder, "count_tokens", cancel_then_count)
+    monkeypatch.setattr(stores.embedder, "embed_passages", never)
     pipeline.run(job_id)
     assert job_of(stores, job_id).state == "cancelled"
     assert rows_and_points(stores, job_of(stores, job_id).version_id) == ([], [])
