@@ -85,9 +85,12 @@ class ProcessEncoder:
         with self._starting:
             child = self._child
             # A process forked from this one inherits the pipes, but must not share them.
-            if child is None or child.owner != os.getpid() or not child.is_alive():
-                child = self._child = _Child(self._order, 2 * self.lanes)
-            return child
+            if child is not None and child.owner == os.getpid():
+                if child.is_alive():
+                    return child
+                child.end()
+            self._child = _Child(self._order, 2 * self.lanes)
+            return self._child
 
     def _end(self, child: _Child) -> None:
         with self._starting:

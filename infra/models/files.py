@@ -15,7 +15,9 @@ from infra.models.catalogue import CATALOGUE, StarterModel
 GGUF_MAGIC: Final = b"GGUF"
 GGUF_VERSIONS: Final = frozenset({2, 3})
 
-_PICKLED_SUFFIXES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt"})
+PICKLES: Final = frozenset({".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".npy"})
+"""Endings of files that may hold pickled weights, which run code when they are read."""
+
 _SIDECAR_LINE: Final = re.compile(r"([0-9a-f]{64}) [ *](\S.*)")
 _READ_BYTES: Final = 4 * 1024 * 1024
 
@@ -57,7 +59,7 @@ def check_gguf(path: Path) -> None:
     """
     if not path.is_file():
         raise ConfigurationError(f"There is no model file at {path}.", hint="Give the path of a .gguf file.")
-    if path.suffix.lower() in _PICKLED_SUFFIXES:
+    if path.suffix.lower() in PICKLES:
         raise ConfigurationError(
             f"Files ending in {path.suffix} may contain code and are not loaded.",
             hint="Use the model's GGUF version, or serve it elsewhere and set STRONGROOM_MODEL_BASE_URL.",

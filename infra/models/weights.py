@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from infra.embeddings.model_folder import PICKLES
 from infra.errors import ChecksumMismatch, ConfigurationError
-from infra.models.files import check_gguf, sha256_of
+from infra.models.files import PICKLES, check_gguf, sha256_of
 
 DIGESTS_FILE: Final = "SHA256SUMS"
 
